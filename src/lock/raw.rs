@@ -1,0 +1,290 @@
+//! Owner, depth, taking and giving back: the lock without data.
+
+use crate::lock::wait::Side;
+use crate::lock::word::{self, LOCKED, PARKED};
+use crate::mutant::mutant;
+use crate::owner::{self, Owner, DEPTH_MAX};
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{time::Instant, Parker};
+use std::sync::Arc;
+
+/// Why a lock, a reference or an insertion was refused: a count or a sequence is at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    Depth,
+    References,
+    Generations,
+}
+
+impl Exhausted {
+    #[cold]
+    pub(crate) fn panic(self) -> ! {
+        match self {
+            Self::Depth => panic!("perkey: this owner holds the lock {DEPTH_MAX} times already"),
+            Self::References => panic!(
+                "perkey: {} guards, handles and waiters on one key already",
+                word::COUNT_MAX
+            ),
+            Self::Generations => panic!(
+                "perkey: this bucket has seen its last insertion ({} of them)",
+                word::SEQ_MAX
+            ),
+        }
+    }
+}
+
+/// A re-entrant lock. `LOCKED` and `PARKED` of `word` are its own; `settle` and the counts serve an entry around it.
+///
+/// Invariant: between an acquisition and its release only the owner stores to `owner`.
+pub(crate) struct RawLock {
+    pub(crate) word: AtomicU64,
+    owner: AtomicU64,
+    /// The queue, made by the first waiter and kept as long as the lock.
+    pub(super) side: AtomicPtr<Side>,
+}
+
+impl RawLock {
+    #[cfg(not(perkey_loom))]
+    pub(crate) const fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            owner: AtomicU64::new(0),
+            side: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    #[cfg(perkey_loom)]
+    pub(crate) fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            owner: AtomicU64::new(0),
+            side: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// Does `me` hold the lock?
+    #[inline]
+    pub(crate) fn is_held_by(&self, me: Owner) -> bool {
+        // ORDERING: Relaxed, no partner needed. If the id is ours, this thread wrote it and has not taken it back: a
+        // thread always sees its own last store. If it is not ours it does not matter whose it is.
+        me.is_in(self.owner.load(Ordering::Relaxed))
+    }
+
+    /// How often the owner holds it. Only the owner may trust the answer.
+    pub(crate) fn depth(&self) -> u64 {
+        // ORDERING: Relaxed, as in `is_held_by`.
+        owner::depth(self.owner.load(Ordering::Relaxed))
+    }
+
+    /// Holds it once more (I3). The caller is the owner.
+    #[inline]
+    pub(crate) fn deepen(&self) -> Result<(), Exhausted> {
+        // ORDERING: Relaxed both; only the owner stores here.
+        let o = self.owner.load(Ordering::Relaxed);
+        if owner::depth(o) >= DEPTH_MAX {
+            return Err(Exhausted::Depth);
+        }
+        if !mutant("depth_not_counted") {
+            // ORDERING: Relaxed, see above.
+            self.owner.store(o + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Notes `me` as the one who holds it, once. The caller has just taken it, or publishes the entry born locked.
+    #[inline]
+    pub(crate) fn set_owner(&self, me: Owner) {
+        // ORDERING: Relaxed; read by others only to find out that it is not they.
+        self.owner.store(me.once(), Ordering::Relaxed);
+    }
+
+    /// Notes that nobody holds it.
+    #[inline]
+    pub(crate) fn clear_owner(&self) {
+        if mutant("owner_not_cleared") {
+            return;
+        }
+        // ORDERING: Relaxed; ordered before the next owner's store by the Release of the exchange on `word` that follows
+        // and the Acquire of the next taker.
+        self.owner.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes the lock if it is free; the rest of the word stays. `false`: somebody holds it.
+    pub(crate) fn try_take(&self, me: Owner) -> bool {
+        // ORDERING: Relaxed; the exchange below re-reads the word.
+        let mut w = self.word.load(Ordering::Relaxed);
+        while w & LOCKED == 0 {
+            // ORDERING: Acquire on success, partner of the Release in `unlock`/`unlock_slow`: what the last holder did
+            // happens before what we do (I1). Relaxed on failure: only the value is used.
+            match self.word.compare_exchange_weak(
+                w,
+                w | LOCKED,
+                if mutant("take_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Acquire
+                },
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    self.set_owner(me);
+                    return true;
+                }
+                Err(now) => w = now,
+            }
+        }
+        false
+    }
+
+    /// Gives one level back and, with the last one, the lock and `unit` references in one exchange. Returns the word after
+    /// that, or `None` while levels are left. The caller is the owner. `fair` hands the lock to the longest waiter.
+    #[inline]
+    pub(crate) fn unlock(&self, unit: u64, fair: bool) -> Option<u64> {
+        // ORDERING: Relaxed both; only the owner stores here.
+        let o = self.owner.load(Ordering::Relaxed);
+        if owner::depth(o) > 1 {
+            // ORDERING: Relaxed, see above.
+            self.owner.store(o - 1, Ordering::Relaxed);
+            return None;
+        }
+        self.clear_owner();
+        // ORDERING: Relaxed; the exchange re-reads the word.
+        let mut w = self.word.load(Ordering::Relaxed);
+        loop {
+            if w & PARKED != 0 {
+                return Some(self.unlock_slow(unit, fair));
+            }
+            let new = word::settle(w - LOCKED - unit);
+            // ORDERING: Release on success, partner of every Acquire that takes this lock, claims this entry or finds it
+            // gone (I1, I7). Relaxed on failure: only the value is used.
+            match self.word.compare_exchange_weak(
+                w,
+                new,
+                if mutant("unlock_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                },
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(new),
+                Err(now) => w = now,
+            }
+        }
+    }
+
+    /// Gives the lock back while somebody waits: wakes one, or hands it over. Our reference goes last (section "Waiting" of
+    /// DESIGN.md): until then the entry, and with it the queue, cannot go away.
+    #[cold]
+    fn unlock_slow(&self, unit: u64, fair: bool) -> u64 {
+        let side = self
+            .side()
+            .expect("PARKED is only set by a waiter, who made the queue");
+        if mutant("reference_before_wake") {
+            let new = if unit == 0 { 0 } else { self.put(unit) };
+            self.pass_on(side, fair).iter().for_each(|p| p.unpark());
+            return new;
+        }
+        let woken = self.pass_on(side, fair);
+        let new = if unit == 0 { 0 } else { self.put(unit) };
+        if let Some(parker) = woken {
+            parker.unpark();
+        }
+        new
+    }
+
+    /// Takes `unit` references off. Returns the word after that.
+    #[inline]
+    pub(crate) fn put(&self, unit: u64) -> u64 {
+        // ORDERING: Relaxed; the exchange re-reads the word.
+        let mut w = self.word.load(Ordering::Relaxed);
+        loop {
+            let new = word::settle(w - unit);
+            // ORDERING: Release on success: a claim or a death that sees the reference gone (Acquire) comes after all that
+            // was done under it, reads of the key included (I7; loom: `{a,b}|{a'}`). Relaxed on failure.
+            match self.word.compare_exchange_weak(
+                w,
+                new,
+                if mutant("put_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                },
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return new,
+                Err(now) => w = now,
+            }
+        }
+    }
+
+    /// Waits for the lock until `deadline`. The caller keeps the entry alive (one user) and is not the owner.
+    /// `false`: the deadline passed, and nothing of the attempt is left.
+    #[cold]
+    pub(crate) fn wait(&self, me: Owner, deadline: Option<Instant>) -> bool {
+        let taken = self.spin() || self.queue_up(deadline);
+        if taken {
+            self.set_owner(me);
+        }
+        taken
+    }
+
+    /// The queue, if one was ever made.
+    pub(crate) fn side(&self) -> Option<&Side> {
+        // ORDERING: Acquire, partner of the Release that installs it.
+        let p = self.side.load(Ordering::Acquire);
+        // SAFETY: once installed it is freed only by `drop` or `take_side`, which have the lock to themselves.
+        unsafe { p.as_ref() }
+    }
+
+    /// The queue, made now if need be.
+    pub(crate) fn side_or_make(&self) -> &Side {
+        if let Some(side) = self.side() {
+            return side;
+        }
+        let new = Box::into_raw(Box::new(Side::new()));
+        // ORDERING: Release on success, so that whoever loads it (Acquire, in `side`) finds it built; Acquire on failure for
+        // the same reason, the other way round.
+        match self.side.compare_exchange(
+            std::ptr::null_mut(),
+            new,
+            Ordering::Release,
+            Ordering::Acquire,
+        ) {
+            // SAFETY: just installed; lives as long as the lock.
+            Ok(_) => unsafe { &*new },
+            Err(theirs) => {
+                // SAFETY: `new` was never shared.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: installed by somebody else; lives as long as the lock.
+                unsafe { &*theirs }
+            }
+        }
+    }
+
+    /// Takes the queue away, to free it.
+    ///
+    /// # Safety
+    /// The caller has the lock to itself (an entry that it claimed, or `&mut`).
+    pub(crate) unsafe fn take_side(&self) -> Option<Box<Side>> {
+        // ORDERING: Relaxed; the claim (Acquire) comes after all uses, and the next user after the claim.
+        let p = self.side.load(Ordering::Relaxed);
+        if p.is_null() {
+            return None;
+        }
+        // ORDERING: Relaxed, as above.
+        self.side.store(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: it came from a box, and nobody else can reach it.
+        Some(unsafe { Box::from_raw(p) })
+    }
+}
+
+impl Drop for RawLock {
+    fn drop(&mut self) {
+        // SAFETY: `&mut self`.
+        drop(unsafe { self.take_side() });
+    }
+}
+
+/// A sleeping place that is to be woken once nothing of the lock is needed any more.
+pub(super) type Woken = Option<Arc<Parker>>;

@@ -1,0 +1,207 @@
+//! [`ReentrantLock`]: the lock with data and without a table.
+
+use crate::lock::raw::{Exhausted, RawLock};
+use crate::owner::Owner;
+use crate::sync::time::{now, Instant};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::time::Duration;
+
+/// A lock that the thread which holds it may take again.
+///
+/// It guards its data like a mutex, but since one thread can hold several guards at once they give `&T` only; use a
+/// `Cell` or `RefCell` inside to change it. It is the same lock, owner, depth and queue that a
+/// [`LockTable`](crate::LockTable) keeps for each key.
+///
+/// A panic while it is held does not poison it: the guard is dropped like any other. A forgotten guard leaves it held by
+/// its thread, after the thread's end too, as owner ids are never used again.
+///
+/// `ReentrantLock<T>` is `Send` and `Sync` iff `T: Send`.
+///
+/// ```
+/// use perkey::ReentrantLock;
+/// use std::cell::Cell;
+///
+/// let lock = ReentrantLock::new(Cell::new(1));
+/// let outer = lock.lock();
+/// let inner = lock.lock(); // the same thread: no waiting
+/// inner.set(2);
+/// assert_eq!(outer.get(), 2);
+/// ```
+pub struct ReentrantLock<T: ?Sized> {
+    raw: RawLock,
+    value: T,
+}
+
+// SAFETY: sending the lock sends the value.
+unsafe impl<T: ?Sized + Send> Send for ReentrantLock<T> {}
+// SAFETY: one thread at a time gets `&T` (I1), which is as good as sending the value to and fro.
+unsafe impl<T: ?Sized + Send> Sync for ReentrantLock<T> {}
+
+impl<T> ReentrantLock<T> {
+    /// A free lock around `value`.
+    #[cfg(not(perkey_loom))]
+    pub const fn new(value: T) -> Self {
+        Self {
+            raw: RawLock::new(),
+            value,
+        }
+    }
+
+    /// A free lock around `value`.
+    #[cfg(perkey_loom)]
+    pub fn new(value: T) -> Self {
+        Self {
+            raw: RawLock::new(),
+            value,
+        }
+    }
+
+    /// The value.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
+impl<T: ?Sized> ReentrantLock<T> {
+    /// Takes the lock; blocks while another thread holds it.
+    ///
+    /// # Panics
+    /// If this thread holds it 2^20 - 1 times already.
+    #[inline]
+    pub fn lock(&self) -> ReentrantLockGuard<'_, T> {
+        match self.acquire(Some(None)) {
+            Ok(Some(guard)) => guard,
+            Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
+            Err(e) => e.panic(),
+        }
+    }
+
+    /// Takes the lock if no other thread holds it. Never blocks. `None` too when this thread can hold it no more often.
+    #[inline]
+    pub fn try_lock(&self) -> Option<ReentrantLockGuard<'_, T>> {
+        self.acquire(None).ok().flatten()
+    }
+
+    /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
+    pub fn try_lock_for(&self, timeout: Duration) -> Option<ReentrantLockGuard<'_, T>> {
+        self.acquire(Some(now().checked_add(timeout)))
+            .ok()
+            .flatten()
+    }
+
+    /// Takes the lock; gives up at `deadline`.
+    pub fn try_lock_until(&self, deadline: Instant) -> Option<ReentrantLockGuard<'_, T>> {
+        self.acquire(Some(Some(deadline))).ok().flatten()
+    }
+
+    /// `wait`: `None` not at all, `Some(None)` for ever, `Some(Some(t))` until `t`.
+    #[inline]
+    fn acquire(
+        &self,
+        wait: Option<Option<Instant>>,
+    ) -> Result<Option<ReentrantLockGuard<'_, T>>, Exhausted> {
+        let me = Owner::current();
+        if self.raw.is_held_by(me) {
+            self.raw.deepen()?;
+        } else if !self.raw.try_take(me) {
+            let Some(deadline) = wait else {
+                return Ok(None);
+            };
+            if !self.raw.wait(me, deadline) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(ReentrantLockGuard {
+            lock: self,
+            _not_send: PhantomData,
+        }))
+    }
+
+    /// Does the calling thread hold it?
+    pub fn is_held(&self) -> bool {
+        self.raw.is_held_by(Owner::current())
+    }
+
+    /// The value, without locking: `&mut` says that nobody else is there.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T: Default> Default for ReentrantLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T> From<T> for ReentrantLock<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for ReentrantLock<T> {
+    /// Never blocks: a value that another thread holds is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut d = f.debug_struct("ReentrantLock");
+        match self.try_lock() {
+            Some(guard) => d.field("value", &&*guard),
+            None => d.field("value", &format_args!("<locked>")),
+        };
+        d.finish()
+    }
+}
+
+/// Holds a [`ReentrantLock`]; dropping the last one of its thread releases it. Guards may be dropped in any order.
+///
+/// Not `Send`: the thread that took the lock gives it back. `Sync` iff `T: Sync`.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct ReentrantLockGuard<'a, T: ?Sized> {
+    lock: &'a ReentrantLock<T>,
+    _not_send: PhantomData<*mut ()>,
+}
+
+// SAFETY: a shared guard gives `&T` and the depth (an atomic) only.
+unsafe impl<T: ?Sized + Sync> Sync for ReentrantLockGuard<'_, T> {}
+
+impl<T: ?Sized> ReentrantLockGuard<'_, T> {
+    /// How often this thread holds the lock now.
+    pub fn depth(&self) -> usize {
+        usize::try_from(self.lock.raw.depth()).unwrap_or(usize::MAX)
+    }
+
+    /// Drops the guard and, if it was the last one, hands the lock to the longest waiter, if there is one.
+    pub fn unlock_fair(self) {
+        self.lock.raw.unlock(0, true);
+        std::mem::forget(self);
+    }
+}
+
+impl<T: ?Sized> Deref for ReentrantLockGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.lock.value
+    }
+}
+
+impl<T: ?Sized> Drop for ReentrantLockGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.raw.unlock(0, false);
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for ReentrantLockGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for ReentrantLockGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,284 @@
+//! Waiting: the queue of one lock, sleeping, waking and handing over.
+//!
+//! Rules (I6), all under the queue's mutex:
+//! - Q1. `PARKED` is set exactly while the queue is not empty.
+//! - Q2. Somebody joins only after he saw `LOCKED` set together with `PARKED`; so the holder's exchange comes later and sees
+//!   `PARKED`.
+//! - Q3. A release that sees `PARKED` takes the longest waiter out and either wakes him or leaves `LOCKED` set for him.
+//! - Q4. Who was woken leaves only after he has taken the lock or seen it locked by somebody else, whose release then does
+//!   Q3 (he joins again in his old place before that, or gives up).
+//! - Q5. Who gives up and finds that he was handed the lock keeps it.
+//!
+//! Eventual fairness as in `parking_lot` (after `WebKit`'s `WTF::ParkingLot`): a release hands the lock over at most every half millisecond,
+//! or when the longest waiter was woken in vain [`VAIN_MAX`] times; in between whoever comes first takes it.
+//!
+//! A waiter that is descheduled inside the mutex can delay a release of the *same contended* lock by those few instructions;
+//! no other key shares the mutex (I4).
+
+use crate::lock::raw::{RawLock, Woken};
+use crate::lock::word::{LOCKED, PARKED};
+use crate::mutant::mutant;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::time::{self, Instant};
+use crate::sync::{spin_limit, Mutex, Parker};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the longest waiter may wake and find the lock taken again before it is handed to him.
+const VAIN_MAX: u32 = if cfg!(any(perkey_loom, perkey_shuttle)) {
+    1
+} else {
+    16
+};
+/// How long barging goes on before the lock is handed over.
+const FAIR_AFTER: Duration = Duration::from_micros(500);
+
+/// In the queue.
+const QUEUED: u64 = 0;
+/// Taken out of the queue: try again.
+const WOKEN: u64 = 1;
+/// Taken out of the queue with the lock in his hands.
+const GRANTED: u64 = 2;
+
+/// One waiter, as the others see him.
+struct Ticket {
+    /// [`QUEUED`], [`WOKEN`] or [`GRANTED`]; changed under the mutex.
+    status: AtomicU64,
+    parker: Arc<Parker>,
+}
+
+struct Queued {
+    ticket: Arc<Ticket>,
+    /// The order of first arrival.
+    arrival: u64,
+    /// How often he was woken in vain.
+    vain: u32,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Queued>,
+    arrivals: u64,
+    /// When the next release hands the lock over; set when the first waiter comes.
+    fair_at: Option<Instant>,
+}
+
+/// What a lock needs only when somebody waits or a weak handle is made.
+pub(crate) struct Side {
+    queue: Mutex<Queue>,
+    /// The number of the life that weak handles were made for; see `table/handle.rs`.
+    pub(crate) life: AtomicU64,
+}
+
+impl Side {
+    pub(super) fn new() -> Self {
+        Self {
+            queue: Mutex::new(Queue::default()),
+            life: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs `f` under the mutex of the queue, which also orders the ends and beginnings of lives.
+    pub(crate) fn exclusively<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _queue = self.queue.lock();
+        f()
+    }
+}
+
+impl Queue {
+    /// Joins, in the order of first arrival.
+    fn join(&mut self, me: Queued) {
+        if self.waiting.is_empty() {
+            self.fair_at = time::now().checked_add(FAIR_AFTER);
+        }
+        let at = self.waiting.partition_point(|q| q.arrival < me.arrival);
+        self.waiting.insert(at, me);
+    }
+
+    fn leave(&mut self, ticket: &Arc<Ticket>) {
+        self.waiting.retain(|q| !Arc::ptr_eq(&q.ticket, ticket));
+    }
+
+    /// Is it time to hand over rather than wake?
+    fn fair_is_due(&mut self) -> bool {
+        let Some(first) = self.waiting.front() else {
+            return false;
+        };
+        let now = time::now();
+        let due = first.vain >= VAIN_MAX || self.fair_at.is_some_and(|at| now >= at);
+        if due {
+            self.fair_at = now.checked_add(FAIR_AFTER);
+        }
+        due
+    }
+}
+
+impl RawLock {
+    /// Spins briefly; `true`: taken.
+    pub(super) fn spin(&self) -> bool {
+        let backoff = crossbeam_utils::Backoff::new();
+        for _ in 0..spin_limit() {
+            backoff.snooze();
+            // ORDERING: Relaxed; the exchange below re-reads the word.
+            let w = self.word.load(Ordering::Relaxed);
+            if w & PARKED != 0 {
+                return false;
+            }
+            if w & LOCKED == 0 && self.take_bit() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sets `LOCKED` if it is clear.
+    fn take_bit(&self) -> bool {
+        // ORDERING: Acquire on success, partner of the Release in `unlock` and `pass_on` (I1). A read-modify-write, not a
+        // load, decides, so that the latest value counts.
+        self.word.fetch_or(
+            LOCKED,
+            if mutant("waiter_takes_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Acquire
+            },
+        ) & LOCKED
+            == 0
+    }
+
+    /// Clears `PARKED` when the queue has become empty (Q1). Under the mutex.
+    fn queue_changed(&self, queue: &Queue) {
+        if queue.waiting.is_empty() && !mutant("parked_never_cleared") {
+            // ORDERING: Relaxed; the flag is a hint to the holder, the queue itself is under the mutex.
+            self.word.fetch_and(!PARKED, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits in the queue; `true`: taken.
+    pub(super) fn queue_up(&self, deadline: Option<Instant>) -> bool {
+        let side = self.side_or_make();
+        let ticket = Arc::new(Ticket {
+            status: AtomicU64::new(WOKEN),
+            parker: Arc::new(Parker::new()),
+        });
+        let mut arrival = None;
+        let mut vain = 0;
+        loop {
+            // What a waiter finds when he comes, or comes back.
+            {
+                let mut queue = side.queue.lock();
+                // ORDERING: Relaxed; the mutex orders the stores.
+                let status = ticket.status.load(Ordering::Relaxed);
+                if status == GRANTED {
+                    return true; // Q5
+                }
+                let expired = deadline.is_some_and(|at| time::now() >= at);
+                let taken = if mutant("leave_without_looking") && expired {
+                    false
+                } else {
+                    self.take_bit() // Q4
+                };
+                if taken || expired {
+                    if status == QUEUED && !mutant("ticket_left_behind") {
+                        queue.leave(&ticket);
+                        self.queue_changed(&queue);
+                    }
+                    return taken;
+                }
+                if status == WOKEN {
+                    // Locked by somebody else: tell him that we are here, unless he has just gone (Q2).
+                    if !self.announce() {
+                        continue;
+                    }
+                    let arrival = *arrival.get_or_insert_with(|| {
+                        queue.arrivals += 1;
+                        queue.arrivals
+                    });
+                    // ORDERING: Relaxed; under the mutex.
+                    ticket.status.store(QUEUED, Ordering::Relaxed);
+                    queue.join(Queued {
+                        ticket: ticket.clone(),
+                        arrival,
+                        vain,
+                    });
+                    vain += 1;
+                }
+            }
+            ticket.parker.park(deadline);
+            // ORDERING: Acquire, partner of the Release in `pass_on`: with the lock comes what its last holder did (I1).
+            match ticket.status.load(if mutant("grant_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Acquire
+            }) {
+                GRANTED => return true,
+                WOKEN if self.take_bit() => return true, // not in the queue: nothing to tidy
+                _ => {}
+            }
+        }
+    }
+
+    /// Sets `PARKED` if the lock is still held; `false`: it has been given back. Under the mutex.
+    fn announce(&self) -> bool {
+        if mutant("parked_not_set") {
+            return true;
+        }
+        // ORDERING: Relaxed throughout; the queue is under the mutex, which the holder takes when he sees the flag, and the
+        // flag is in the word that he has to exchange.
+        let mut w = self.word.load(Ordering::Relaxed);
+        loop {
+            if w & LOCKED == 0 && !mutant("announce_unchecked") {
+                return false;
+            }
+            if w & PARKED != 0 {
+                return true;
+            }
+            // ORDERING: Relaxed, see above.
+            match self.word.compare_exchange_weak(
+                w,
+                w | PARKED,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => w = now,
+            }
+        }
+    }
+
+    /// Q3: gives the lock up, to the longest waiter or to whoever comes first. Returns whom to wake.
+    pub(super) fn pass_on(&self, side: &Side, fair: bool) -> Woken {
+        let mut queue = side.queue.lock();
+        let hand_over = (queue.fair_is_due() || fair) && !queue.waiting.is_empty();
+        let first = queue.waiting.pop_front();
+        // In a hand-over LOCKED stays set: from here on it is the waiter's.
+        let mut clear = if hand_over { 0 } else { LOCKED };
+        if queue.waiting.is_empty() {
+            clear |= PARKED;
+        }
+        if clear != 0 {
+            // ORDERING: Release, partner of `take_bit` and of every other Acquire that takes this lock (I1).
+            self.word.fetch_and(
+                !clear,
+                if mutant("pass_on_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                },
+            );
+        }
+        let ticket = first?.ticket;
+        // ORDERING: Release, partner of the Acquire after `park` in `queue_up`: a grant carries what this holder did (I1).
+        ticket.status.store(
+            if hand_over { GRANTED } else { WOKEN },
+            if mutant("grant_store_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Release
+            },
+        );
+        drop(queue);
+        (!mutant("wake_dropped")).then(|| ticket.parker.clone())
+    }
+}

@@ -1,0 +1,147 @@
+//! The only file that names the epoch.
+//!
+//! [`pin`] keeps every node that is reachable now from being freed until the [`Pin`] is dropped; [`Pin::retire`] frees a
+//! node that nobody can reach any more once all pins of this moment are gone (I7). crossbeam-epoch does this (Fraser,
+//! *Practical lock-freedom*, 2004, section 5.2.3), under loom too. Under shuttle, where crossbeam's atomics are no scheduling
+//! points and all tasks would share one participant, a small model takes its place that frees as early as is allowed.
+
+#[cfg(not(perkey_shuttle))]
+mod imp {
+    use crossbeam_epoch as epoch;
+
+    /// A pinned thread.
+    pub(crate) struct Pin(epoch::Guard);
+
+    /// Pins the current thread. Lock-free; no system call.
+    #[inline]
+    pub(crate) fn pin() -> Pin {
+        Pin(epoch::pin())
+    }
+
+    impl Pin {
+        /// Frees `node` when no pin of this moment is left.
+        ///
+        /// # Safety
+        /// `node` comes from `Box::into_raw`, nobody can reach it who pins from now on, and it is retired once. Dropping
+        /// the box must run no foreign code and reach nothing borrowed.
+        pub(crate) unsafe fn retire<T: super::Bury>(&self, node: *mut T) {
+            // SAFETY: as promised by the caller; crossbeam-epoch runs it after the grace period.
+            unsafe {
+                self.0.defer_unchecked(move || {
+                    (*node).bury();
+                    drop(Box::from_raw(node));
+                });
+            }
+        }
+    }
+
+    /// Hands this thread's retired nodes to everybody and frees what can be freed.
+    pub(crate) fn flush() {
+        for _ in 0..3 {
+            epoch::pin().flush();
+        }
+    }
+}
+
+#[cfg(perkey_shuttle)]
+mod imp {
+    use std::sync::Mutex;
+
+    /// A node on its way to be freed: the pins it waits for, and what to do with it.
+    struct Retired {
+        waits_for: Vec<u64>,
+        node: usize,
+        bury: fn(usize),
+        free: fn(usize),
+    }
+
+    #[derive(Default)]
+    struct Model {
+        last: u64,
+        open: Vec<u64>,
+        retired: Vec<Retired>,
+        /// Buried, but the memory is kept until the execution ends, so that a late touch finds the canary dead.
+        graves: Vec<Retired>,
+    }
+
+    impl Model {
+        fn collect(&mut self) {
+            let (ripe, wait) = std::mem::take(&mut self.retired)
+                .into_iter()
+                .partition::<Vec<_>, _>(|r| r.waits_for.is_empty());
+            self.retired = wait;
+            for r in ripe {
+                (r.bury)(r.node);
+                self.graves.push(r);
+            }
+        }
+    }
+
+    impl Drop for Model {
+        fn drop(&mut self) {
+            for r in self.retired.drain(..).chain(self.graves.drain(..)) {
+                (r.free)(r.node);
+            }
+        }
+    }
+
+    shuttle::lazy_static! {
+        static ref MODEL: Mutex<Model> = Mutex::new(Model::default());
+    }
+
+    fn model() -> std::sync::MutexGuard<'static, Model> {
+        MODEL
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) struct Pin(u64);
+
+    pub(crate) fn pin() -> Pin {
+        shuttle::thread::yield_now();
+        let mut m = model();
+        m.last += 1;
+        let session = m.last;
+        m.open.push(session);
+        Pin(session)
+    }
+
+    impl Drop for Pin {
+        fn drop(&mut self) {
+            let mut m = model();
+            m.open.retain(|s| *s != self.0);
+            for r in &mut m.retired {
+                r.waits_for.retain(|s| *s != self.0);
+            }
+            m.collect();
+        }
+    }
+
+    /// What a node must be able to do here: show that it is buried.
+    impl Pin {
+        /// # Safety
+        /// As for the real epoch.
+        pub(crate) unsafe fn retire<T: super::Bury>(&self, node: *mut T) {
+            let mut m = model();
+            let waits_for = m.open.clone();
+            m.retired.push(Retired {
+                waits_for,
+                node: node as usize,
+                // SAFETY: the caller hands over a live box, which only this model frees.
+                bury: |n| unsafe { (*(n as *const T)).bury() },
+                // SAFETY: as above; every entry of the list is freed once.
+                free: |n| drop(unsafe { Box::from_raw(n as *mut T) }),
+            });
+        }
+    }
+
+    pub(crate) fn flush() {}
+}
+
+/// A node that can show a checker that it is about to be freed.
+pub(crate) trait Bury {
+    /// Called right before the memory is given back.
+    fn bury(&self);
+}
+
+pub(crate) use imp::{flush, pin, Pin};

@@ -1,0 +1,177 @@
+//! The back end for loom: every interleaving and every weak-memory outcome, up to a bound.
+//!
+//! Time is virtual: [`model::tick`] moves the clock, so that a time-out is one more event to interleave.
+
+use std::cell::Cell;
+
+pub(crate) mod atomic {
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+}
+
+pub(crate) use loom::cell::UnsafeCell;
+
+/// A virtual clock.
+pub mod time {
+    use std::time::Duration;
+
+    /// A point in virtual time, in nanoseconds since the execution began.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct Instant(pub(super) u64);
+
+    impl Instant {
+        /// The time now, on the virtual clock.
+        pub fn now() -> Self {
+            now()
+        }
+
+        pub(crate) fn checked_add(self, d: Duration) -> Option<Self> {
+            Some(Self(self.0.checked_add(u64::try_from(d.as_nanos()).ok()?)?))
+        }
+
+        pub(crate) fn saturating_duration_since(self, earlier: Self) -> Duration {
+            Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        }
+    }
+
+    pub(crate) fn now() -> Instant {
+        Instant(super::model::read_clock())
+    }
+}
+
+/// Steering for model tests.
+pub mod model {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    loom::lazy_static! {
+        static ref CLOCK: Clock = Clock {
+            now: loom::sync::atomic::AtomicU64::new(0),
+            sleepers: Mutex::new(Vec::new()),
+            timed: std::sync::atomic::AtomicBool::new(false),
+        };
+    }
+
+    struct Clock {
+        now: loom::sync::atomic::AtomicU64,
+        // Not loom's: the list is bookkeeping of the model, invisible to the code under test.
+        sleepers: Mutex<Vec<Arc<loom::sync::Notify>>>,
+        timed: std::sync::atomic::AtomicBool,
+    }
+
+    /// Says that this execution uses the clock; without it time stands still and costs no branch.
+    pub fn use_time() {
+        CLOCK
+            .timed
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(super) fn read_clock() -> u64 {
+        if CLOCK.timed.load(std::sync::atomic::Ordering::Relaxed) {
+            CLOCK.now.load(loom::sync::atomic::Ordering::SeqCst)
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn sleep_until(sleeper: &Arc<loom::sync::Notify>) {
+        CLOCK.sleepers.lock().unwrap().push(sleeper.clone());
+    }
+
+    /// Moves the clock and wakes everybody who sleeps with a deadline.
+    pub fn tick(d: Duration) {
+        let nanos = u64::try_from(d.as_nanos()).expect("a virtual duration fits 64 bits");
+        CLOCK
+            .now
+            .fetch_add(nanos, loom::sync::atomic::Ordering::SeqCst);
+        let sleepers = std::mem::take(&mut *CLOCK.sleepers.lock().unwrap());
+        for sleeper in sleepers {
+            sleeper.notify();
+        }
+    }
+}
+
+/// A model does not spin: it would only repeat states.
+pub(crate) const fn spin_limit() -> u32 {
+    0
+}
+
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0.lock().expect("a model's mutex is never poisoned")
+    }
+}
+
+/// One sleeping place; wakes for no reason, too, once in an execution.
+pub(crate) struct Parker(std::sync::Arc<loom::sync::Notify>);
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Self(std::sync::Arc::new(loom::sync::Notify::new()))
+    }
+
+    pub(crate) fn park(&self, deadline: Option<time::Instant>) {
+        if let Some(at) = deadline {
+            model::sleep_until(&self.0);
+            if time::now() >= at {
+                return;
+            }
+        }
+        self.0.wait();
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.0.notify();
+    }
+}
+
+/// A tracked cell: a touch that races the burial, or follows it, fails the model.
+pub(crate) struct Canary(loom::cell::UnsafeCell<bool>);
+
+impl Canary {
+    pub(crate) fn new() -> Self {
+        Self(loom::cell::UnsafeCell::new(true))
+    }
+
+    pub(crate) fn touch(&self) {
+        // SAFETY: loom checks that no `with_mut` runs meanwhile.
+        assert!(self.0.with(|p| unsafe { *p }), "use after free");
+    }
+
+    pub(crate) fn bury(&self) {
+        // SAFETY: loom checks that nobody else is in the cell.
+        self.0.with_mut(|p| unsafe { *p = false });
+    }
+}
+
+loom::lazy_static! {
+    static ref LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+}
+
+loom::thread_local! {
+    static NUMBER: Cell<u64> = Cell::new(0);
+    static INSIDE: Cell<bool> = Cell::new(false);
+}
+
+pub(crate) fn thread_number(limit: u64) -> u64 {
+    NUMBER.with(|n| {
+        if n.get() == 0 {
+            let last = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(last < limit, "perkey: the owner numbers are used up");
+            n.set(last + 1);
+        }
+        n.get()
+    })
+}
+
+pub(crate) fn enter_once(f: impl FnOnce()) {
+    if INSIDE.with(|inside| !inside.replace(true)) {
+        f();
+        INSIDE.with(|inside| inside.set(false));
+    }
+}

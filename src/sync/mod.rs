@@ -1,0 +1,38 @@
+//! The facade: the only place that names `std::sync`, loom, shuttle or the epoch.
+//!
+//! Every atomic, cell, mutex, park, thread-local, clock and epoch of the crate comes from here, so that the code that
+//! ships is, word for word, the code that the model checkers run.
+//!
+//! | back end | chosen by | explores | does not see |
+//! |---|---|---|---|
+//! | [`real`](self) (std) | default | what the machine does | most interleavings |
+//! | loom | `--cfg perkey_loom` | all interleavings and all weak-memory outcomes up to a bound | `SeqCst` accesses (counted as `AcqRel`), load buffering, time |
+//! | shuttle | `--cfg perkey_shuttle` | random and PCT schedules of larger programs | weak memory (everything is sequentially consistent) |
+//!
+//! The back ends offer the same names:
+//! `atomic::{AtomicU64, AtomicPtr, Ordering}`, `UnsafeCell` (loom's closure interface), `Mutex` (no poison),
+//! `Parker` (one sleeping place), `Canary` (notices a use after free where the checker can), `thread_number`,
+//! `time::{Instant, now}`, `spin_limit`, and `epoch::{pin, Pin}`.
+
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+#[path = "real.rs"]
+mod backend;
+
+#[cfg(all(perkey_loom, not(perkey_shuttle)))]
+#[path = "loom.rs"]
+mod backend;
+
+#[cfg(perkey_shuttle)]
+#[path = "shuttle.rs"]
+mod backend;
+
+pub(crate) mod epoch;
+
+pub(crate) use backend::time;
+pub(crate) use backend::{
+    atomic, enter_once, spin_limit, thread_number, Canary, Mutex, Parker, UnsafeCell,
+};
+
+/// What the model tests may steer: the virtual clock. Not part of the API.
+#[cfg(any(perkey_loom, perkey_shuttle))]
+pub(crate) use backend::model;

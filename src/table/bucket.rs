@@ -1,0 +1,64 @@
+//! A bucket: the stamp, the hashes, the slots, the chain.
+
+use crate::lock::word::stamp;
+use crate::mutant::mutant;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::table::chain::Chain;
+use crate::table::core::SLOTS;
+use crate::table::entry::Entry;
+
+/// The first cache line (stamp, chain, hashes) is all that a search reads of the keys it does not look for.
+#[repr(C)]
+pub(super) struct Bucket<K> {
+    /// Number and place of the last insertion: the linearisation point of all insertions (I2). Numbers grow.
+    pub(super) stamp: AtomicU64,
+    pub(super) chain: Chain<K>,
+    /// The hash of each slot's key. Kept when the key goes: a search then looks at the word.
+    pub(super) hashes: [AtomicU64; SLOTS],
+    pub(super) entries: [Entry<K>; SLOTS],
+}
+
+impl<K> Bucket<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            stamp: AtomicU64::new(0),
+            chain: Chain::new(),
+            hashes: std::array::from_fn(|_| AtomicU64::new(0)),
+            entries: std::array::from_fn(|_| Entry::new()),
+        }
+    }
+
+    /// The stamp, to be handed to `help`, `Core::search` and `Claim::publish`.
+    #[inline]
+    pub(super) fn stamp(&self) -> u64 {
+        // ORDERING: Acquire, partner of the Release in `publish`, and through the chain of exchanges of all earlier ones: a
+        // search that starts here sees every member there was at this stamp (I2).
+        self.stamp.load(if mutant("stamp_load_relaxed") {
+            Ordering::Relaxed
+        } else {
+            Ordering::Acquire
+        })
+    }
+
+    /// Promotes the insertion that `stamp` names, so that the stamp may be replaced.
+    #[inline]
+    pub(super) fn help(&self, stamp: u64) {
+        if mutant("no_help") {
+            return;
+        }
+        let (seq, place) = (stamp::seq(stamp), stamp::place(stamp));
+        if place == stamp::CHAIN {
+            self.chain.promote(seq);
+        } else {
+            #[allow(clippy::cast_possible_truncation)] // below SLOTS
+            self.entries[place as usize].promote(seq);
+        }
+    }
+
+    pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        // ORDERING: Acquire, so that a count after a join sees what came before it.
+        self.entries
+            .iter()
+            .map(|e| e.word().load(Ordering::Acquire))
+    }
+}

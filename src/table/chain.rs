@@ -1,0 +1,269 @@
+//! Overflow: more keys alive at once in a bucket than it has slots.
+//!
+//! A list of nodes, newest first, in the way of Harris (*A pragmatic implementation of non-blocking linked-lists*, DISC
+//! 2001, section 3) and Michael (*High performance dynamic lock-free hash tables and list-based sets*, SPAA 2002): the low bit of
+//! `next` marks a node as leaving, so that nothing can be linked or unlinked behind it; whoever unlinks it retires it.
+//! Nodes are only pushed at the front. A node serves one key and dies with its last reference; it is never taken over.
+//!
+//! Foreign code never runs under a pin: while a key is compared, a passing reference keeps its node in the list.
+
+use crate::lock::raw::Exhausted;
+use crate::lock::word::{stamp, CLAIMED, OVERFLOW};
+use crate::mutant::mutant;
+use crate::owner::Owner;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::epoch::{self, Bury, Pin};
+use crate::sync::Canary;
+use crate::table::core::{Core, Junk};
+use crate::table::entry::{Entry, Met};
+use crate::table::search::Step;
+use std::ptr::{null_mut, NonNull};
+
+/// A node. `entry` comes first: a pointer to it is a pointer to the node.
+#[repr(C)]
+pub(super) struct Node<K> {
+    pub(super) entry: Entry<K>,
+    pub(super) hash: u64,
+    /// The number of its publication; written before *ready* is.
+    pub(super) seq: AtomicU64,
+    next: AtomicPtr<Node<K>>,
+    canary: Canary,
+}
+
+impl<K> Node<K> {
+    /// A claimed node with its key, not linked yet.
+    pub(super) fn new(hash: u64, key: K) -> NonNull<Self> {
+        let node = Box::new(Self {
+            entry: Entry::new(),
+            hash,
+            seq: AtomicU64::new(0),
+            next: AtomicPtr::new(null_mut()),
+            canary: Canary::new(),
+        });
+        // ORDERING: Relaxed; nobody else knows the node yet.
+        node.entry
+            .word()
+            .store(CLAIMED | OVERFLOW, Ordering::Relaxed);
+        // SAFETY: nobody else knows the node yet, and it holds no key.
+        unsafe { node.entry.write_key(key) };
+        NonNull::from(Box::leak(node))
+    }
+}
+
+impl<K> Bury for Node<K> {
+    fn bury(&self) {
+        self.canary.bury();
+    }
+}
+
+fn marked<T>(p: *mut T) -> bool {
+    p.addr() & 1 == 1
+}
+
+fn unmark<T>(p: *mut T) -> *mut T {
+    p.map_addr(|a| a & !1)
+}
+
+/// The overflow chain of one bucket.
+pub(super) struct Chain<K> {
+    head: AtomicPtr<Node<K>>,
+}
+
+impl<K> Chain<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            head: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        // ORDERING: Acquire: if the node that we look for has left the chain, we come after its last release: it was
+        // released into the node's word, read (Acquire) by who marked and unlinked it (Release), up to this pointer (I1).
+        self.head.load(Ordering::Acquire).is_null()
+    }
+
+    /// Links a node. Lock-free.
+    pub(super) fn push(&self, node: NonNull<Node<K>>) {
+        // ORDERING: Relaxed; the pointer is not followed, and the exchange decides.
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the node is ours until it is linked.
+            // ORDERING: Relaxed; published by the exchange.
+            unsafe { node.as_ref() }.next.store(head, Ordering::Relaxed);
+            // ORDERING: Release on success, partner of every Acquire load of `head`: hash, word and key of the node. The
+            // exchange continues the release sequences of earlier pushes. Relaxed on failure.
+            match self.head.compare_exchange_weak(
+                head,
+                node.as_ptr(),
+                if mutant("push_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                },
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// The nodes from the first on, under `pin`.
+    fn iter<'p>(&'p self, _pin: &'p Pin) -> impl Iterator<Item = &'p Node<K>> {
+        // ORDERING: Acquire, partner of the Release in `push` and `sweep`.
+        let mut at = self.head.load(Ordering::Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: reachable after the pin, so not freed before it ends (DESIGN.md, proof of I7).
+            let node = unsafe { unmark(at).as_ref() }?;
+            node.canary.touch();
+            // ORDERING: Acquire, as for `head`.
+            at = node.next.load(Ordering::Acquire);
+            Some(node)
+        })
+    }
+
+    /// Promotes the publication number `seq` if it is still waiting for it.
+    pub(super) fn promote(&self, seq: u64) {
+        let pin = epoch::pin();
+        for node in self.iter(&pin) {
+            // ORDERING: Relaxed; the stamp (Acquire) comes after the store, and the number of a node that was stamped stays.
+            if node.seq.load(Ordering::Relaxed) == seq {
+                node.entry.promote(seq);
+                return;
+            }
+        }
+    }
+
+    /// Calls `f` with the word of every node.
+    pub(super) fn for_each_word(&self, mut f: impl FnMut(u64)) {
+        if self.is_empty() {
+            return;
+        }
+        let pin = epoch::pin();
+        for node in self.iter(&pin) {
+            // ORDERING: Acquire, so that a count after a join sees what came before it.
+            f(node.entry.word().load(Ordering::Acquire));
+        }
+    }
+
+    /// Meets every member with this hash, unpinned, until `f` is done. `stamp` as in `Core::search`.
+    pub(super) fn walk<'t, R>(
+        &self,
+        core: &'t Core<K>,
+        hash: u64,
+        stamp: u64,
+        me: Option<Owner>,
+        junk: &mut Junk<K>,
+        f: &mut impl FnMut(Met<'t, K>) -> Result<Step<'t, K, R>, Exhausted>,
+    ) -> Result<Option<R>, Exhausted> {
+        let stamped = (stamp::place(stamp) == stamp::CHAIN).then(|| stamp::seq(stamp));
+        let mut pin = epoch::pin();
+        // ORDERING: Acquire, as in `iter`.
+        let mut at = self.head.load(Ordering::Acquire);
+        while let Some(this) = NonNull::new(unmark(at)) {
+            // SAFETY: as in `iter`; while unpinned, a reference keeps the node.
+            let node = unsafe { this.as_ref() };
+            node.canary.touch();
+            if node.hash == hash {
+                // SAFETY: pinned.
+                if let Some(met) = unsafe { Entry::meet(core, this.cast(), me, stamped) }? {
+                    drop(pin);
+                    match f(met)? {
+                        Step::Done(r) => return Ok(Some(r)),
+                        Step::Next(met) => {
+                            pin = epoch::pin();
+                            // ORDERING: Acquire, as in `iter`. Read while the reference keeps the node in the chain, so
+                            // that its successor is reachable under the new pin.
+                            at = node.next.load(Ordering::Acquire);
+                            met.finish(junk);
+                            continue;
+                        }
+                    }
+                }
+            }
+            // ORDERING: Acquire, as in `iter`.
+            at = node.next.load(Ordering::Acquire);
+        }
+        drop(pin);
+        Ok(None)
+    }
+
+    /// Takes a dead node out of the chain. Returns its key, which the caller drops when he holds nothing.
+    ///
+    /// # Safety
+    /// The caller made the node dead, which happens once.
+    pub(super) unsafe fn remove(&self, node: NonNull<Node<K>>) -> K {
+        let pin = epoch::pin();
+        // SAFETY: nobody retires a node that is not marked.
+        let n = unsafe { node.as_ref() };
+        // SAFETY: dead: nobody else looks at the key.
+        let key = unsafe { n.entry.take_key() };
+        // ORDERING: Relaxed; the exchange decides.
+        let mut next = n.next.load(Ordering::Relaxed);
+        // ORDERING: Release, partner of the Acquire in `sweep` and `walk`: who unlinks it, and who finds it gone after that,
+        // comes after its last release, and the memory goes after our use of the key. Relaxed on failure.
+        while let Err(now) = n.next.compare_exchange_weak(
+            next,
+            next.map_addr(|a| a | 1),
+            Ordering::Release,
+            Ordering::Relaxed,
+        ) {
+            next = now;
+        }
+        self.sweep(&pin);
+        key
+    }
+
+    /// Unlinks and retires all marked nodes. Lock-free: it starts again only if somebody else has changed the chain.
+    pub(super) fn sweep(&self, pin: &Pin) {
+        'again: loop {
+            let mut link = &self.head;
+            // ORDERING: Acquire, as in `iter`.
+            let mut at = link.load(Ordering::Acquire);
+            while let Some(this) = NonNull::new(at) {
+                // SAFETY: as in `iter`.
+                let node = unsafe { this.as_ref() };
+                node.canary.touch();
+                // ORDERING: Acquire, partner of the Release in `remove`.
+                let next = node.next.load(Ordering::Acquire);
+                if !marked(next) {
+                    (link, at) = (&node.next, next);
+                    continue;
+                }
+                // ORDERING: Release, partner of the Acquire loads of links: see `is_empty`. Relaxed on failure: start again.
+                if link
+                    .compare_exchange(at, unmark(next), Ordering::Release, Ordering::Relaxed)
+                    .is_err()
+                {
+                    continue 'again;
+                }
+                // SAFETY: unlinked by us, so unreachable for later pins, and by nobody else; `Node` holds no key any more
+                // and drops none (its key is a `MaybeUninit`).
+                unsafe { pin.retire(this.as_ptr()) };
+                if mutant("retire_twice") {
+                    // SAFETY: none; a mutant.
+                    unsafe { pin.retire(this.as_ptr()) };
+                }
+                at = unmark(next);
+            }
+            return;
+        }
+    }
+
+    /// Frees all nodes. The keys of those that are `full` go to `junk`.
+    pub(super) fn clear(&mut self, junk: &mut impl FnMut(K), full: impl Fn(u64) -> bool) {
+        // ORDERING: Relaxed, here and below; `&mut self`.
+        let mut at = self.head.load(Ordering::Relaxed);
+        self.head.store(null_mut(), Ordering::Relaxed);
+        while let Some(this) = NonNull::new(unmark(at)) {
+            // SAFETY: `&mut self`: nobody else is in the chain, and retired nodes are not in it.
+            let node = unsafe { Box::from_raw(this.as_ptr()) };
+            // ORDERING: Relaxed; `&mut self`.
+            at = node.next.load(Ordering::Relaxed);
+            if full(node.entry.word().load(Ordering::Relaxed)) {
+                // SAFETY: as above.
+                junk(unsafe { node.entry.take_key() });
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The table without its hasher: the buckets, and the ends of references.
+
+use crate::lock::raw::Exhausted;
+use crate::lock::word::{self, stamp, DEAD, USER};
+use crate::owner::Owner;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::epoch;
+use crate::sync::time::{now, Instant};
+use crate::table::bucket::Bucket;
+use crate::table::chain::Node;
+use crate::table::entry::{Entry, Met};
+use crate::table::guard::{Hold, KeyGuard};
+use crate::table::observer::Observers;
+use crossbeam_utils::CachePadded;
+use std::ptr::NonNull;
+
+/// Slots of a bucket. With the stamp, the chain and the hashes in the first cache line, six entries of a `u64` key fill
+/// four lines.
+pub(super) const SLOTS: usize = if cfg!(perkey_loom) { 2 } else { 6 };
+/// Buckets of a table of default capacity: 8 KiB for a key of 8 bytes.
+pub(super) const DEFAULT_BUCKETS: usize = if cfg!(any(perkey_loom, perkey_shuttle)) {
+    1
+} else {
+    32
+};
+
+/// Keys that are to be dropped as soon as nothing is held: no claim, no pin, no reference.
+pub(super) struct Junk<K> {
+    one: Option<K>,
+    more: Vec<K>,
+}
+
+impl<K> Default for Junk<K> {
+    fn default() -> Self {
+        Self {
+            one: None,
+            more: Vec::new(),
+        }
+    }
+}
+
+impl<K> Junk<K> {
+    pub(super) fn push(&mut self, key: K) {
+        match self.one {
+            None => self.one = Some(key),
+            Some(_) => self.more.push(key),
+        }
+    }
+}
+
+/// The buckets. Each is a shard of its own: no two share a word, let alone a lock.
+pub(super) struct Core<K> {
+    buckets: Box<[CachePadded<Bucket<K>>]>,
+    /// 64 - log2 of the number of buckets.
+    shift: u32,
+    /// Numbers of publications that go to a chain, at least as large as every one given out.
+    tickets: AtomicU64,
+    /// Numbers of lives that weak handles were made for.
+    lives: AtomicU64,
+    pub(super) observers: Observers<K>,
+}
+
+// SAFETY: sending the table sends its keys.
+unsafe impl<K: Send> Send for Core<K> {}
+// SAFETY: a shared table gives `&K` to several threads (`K: Sync`), and takes keys in on one and drops them on another
+// (`K: Send`). All else in it is atomic.
+unsafe impl<K: Send + Sync> Sync for Core<K> {}
+
+impl<K> Core<K> {
+    /// At least one bucket; a power of two.
+    pub(super) fn new(buckets: usize) -> Self {
+        let buckets = buckets.max(1).next_power_of_two();
+        Self {
+            buckets: (0..buckets)
+                .map(|_| CachePadded::new(Bucket::new()))
+                .collect(),
+            shift: 64 - buckets.trailing_zeros(),
+            tickets: AtomicU64::new(0),
+            lives: AtomicU64::new(0),
+            observers: Observers::default(),
+        }
+    }
+
+    /// The bucket of a hash. The multiplication (Fibonacci hashing, Knuth volume 3, section 6.4) spreads what a weak
+    /// hasher leaves in the low bits.
+    #[inline]
+    pub(super) fn bucket(&self, hash: u64) -> &Bucket<K> {
+        let mixed = u128::from(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> self.shift;
+        #[allow(clippy::cast_possible_truncation)] // below the number of buckets
+        &self.buckets[mixed as usize]
+    }
+
+    pub(super) fn buckets(&self) -> impl Iterator<Item = &Bucket<K>> {
+        self.buckets.iter().map(|b| &**b)
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.buckets.len() * SLOTS
+    }
+
+    /// A number for a publication in a chain: larger than `after`, and never given out twice.
+    pub(super) fn ticket(&self, after: u64) -> u64 {
+        // ORDERING: Relaxed throughout; only the atomicity counts.
+        let mut last = self.tickets.load(Ordering::Relaxed);
+        loop {
+            let next = last.max(after) + 1;
+            // ORDERING: Relaxed, see above.
+            match self.tickets.compare_exchange_weak(
+                last,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return next,
+                Err(now) => last = now,
+            }
+        }
+    }
+
+    /// A number for a life; never given out twice.
+    pub(super) fn new_life(&self) -> u64 {
+        // ORDERING: Relaxed; only the atomicity counts.
+        self.lives.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Gives `unit` references on an entry back. If a node of a chain dies of it, its key goes to `junk`.
+    ///
+    /// # Safety
+    /// The references are the caller's, and he does not use them again.
+    pub(super) unsafe fn put(&self, entry: NonNull<Entry<K>>, unit: u64, junk: &mut Junk<K>) {
+        // SAFETY: the caller's references keep the entry until the exchange, after which it is not touched.
+        let after = unsafe { entry.as_ref() }.raw.put(unit);
+        // SAFETY: as `after` says.
+        unsafe { self.bury(entry, after, junk) };
+    }
+
+    /// Gives one level of a key's lock back.
+    ///
+    /// # Safety
+    /// The level is the calling thread's, which does not use it again.
+    #[inline]
+    pub(super) unsafe fn unlock(&self, entry: NonNull<Entry<K>>, fair: bool) {
+        // SAFETY: the level keeps the entry until the exchange, after which it is not touched.
+        let after = unsafe { entry.as_ref() }.raw.unlock(USER, fair);
+        if let Some(after) = after {
+            if word::phase(after) == DEAD {
+                let mut junk = Junk::default();
+                // SAFETY: as `after` says.
+                unsafe { self.bury(entry, after, &mut junk) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// `after` is the word that the caller's own exchange left.
+    #[cold]
+    unsafe fn bury(&self, entry: NonNull<Entry<K>>, after: u64, junk: &mut Junk<K>) {
+        if word::phase(after) == DEAD {
+            let node: NonNull<Node<K>> = entry.cast();
+            // SAFETY: dead by the caller's exchange, and not marked yet: nobody frees it.
+            let hash = unsafe { node.as_ref() }.hash;
+            // SAFETY: only the exchange that took the last reference leaves *dead*: once.
+            junk.push(unsafe { self.bucket(hash).chain.remove(node) });
+        }
+    }
+
+    /// Waits until the lock of a used entry is ours. `None`: the deadline passed; nothing of the attempt is left.
+    #[cold]
+    pub(super) fn wait<'t>(
+        &'t self,
+        hold: Hold<'t, K>,
+        me: Owner,
+        deadline: Option<Instant>,
+    ) -> Option<KeyGuard<'t, K>> {
+        let observer = self.observers.get();
+        let began = observer.as_ref().map(|_| now());
+        if let Some(o) = &observer {
+            o.tell(|o| o.wait_began(hold.key()));
+        }
+        let taken = hold.entry().raw.wait(me, deadline);
+        let waited = || began.map_or_else(Default::default, |b| now().saturating_duration_since(b));
+        if taken {
+            let guard = hold.into_guard();
+            if let Some(o) = &observer {
+                o.tell(|o| o.wait_ended(guard.key(), waited()));
+            }
+            Some(guard)
+        } else {
+            if let Some(o) = &observer {
+                o.tell(|o| o.wait_timed_out(hold.key(), waited()));
+            }
+            None
+        }
+    }
+
+    /// How many keys are alive, and how many have to be counted as being in a chain.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let (mut alive, mut chained) = (0, 0);
+        for bucket in self.buckets() {
+            bucket.help(bucket.stamp());
+            for w in bucket.words() {
+                alive += usize::from(word::phase(w) == word::MEMBER && word::users(w) > 0);
+            }
+            bucket.chain.for_each_word(|w| {
+                alive += usize::from(word::phase(w) == word::MEMBER && word::users(w) > 0);
+                chained += 1;
+            });
+        }
+        (alive, chained)
+    }
+
+    /// Drops idle keys and returns what memory can be returned. Lock-free.
+    pub(super) fn shrink(&self) {
+        for bucket in self.buckets() {
+            for entry in &bucket.entries {
+                if let Some(keyed) = entry.claim() {
+                    // SAFETY: claimed.
+                    let side = unsafe { entry.raw.take_side() };
+                    // SAFETY: claimed, and it held a key.
+                    let key = keyed.then(|| unsafe { entry.take_key() });
+                    // ORDERING: Release, partner of the Acquire in `claim` and `meet` (I1, I7).
+                    entry.word().store(word::FREE, Ordering::Release);
+                    drop(side);
+                    drop(key); // foreign code, with nothing held
+                }
+            }
+            if !bucket.chain.is_empty() {
+                bucket.chain.sweep(&epoch::pin());
+            }
+        }
+        epoch::flush();
+    }
+}
+
+impl<K> Drop for Core<K> {
+    fn drop(&mut self) {
+        let mut keys = Vec::new();
+        // A key is there in every member, and in what was published without having been promoted, if it was stamped.
+        for bucket in &mut self.buckets {
+            bucket.help(bucket.stamp());
+            for entry in &mut bucket.entries {
+                // ORDERING: Relaxed; `&mut self`.
+                if word::phase(entry.word().load(Ordering::Relaxed)) == word::MEMBER {
+                    // SAFETY: `&mut self`: nobody else is there, and a member holds a key.
+                    keys.push(unsafe { entry.take_key() });
+                    // ORDERING: Relaxed; `&mut self`.
+                    entry.word().store(word::FREE, Ordering::Relaxed);
+                }
+            }
+            bucket.chain.clear(&mut |key| keys.push(key), |w| {
+                word::phase(w) == word::MEMBER
+            });
+        }
+        drop(keys); // foreign code; if one panics, the vector still drops the others
+    }
+}
+
+impl<K> Met<'_, K> {
+    pub(super) fn key(&self) -> &K {
+        match self {
+            Met::Mine(guard) => guard.key(),
+            Met::Passing(pass) => pass.key(),
+        }
+    }
+
+    /// Gives back what was taken to look at the entry.
+    pub(super) fn finish(self, junk: &mut Junk<K>) {
+        match self {
+            Met::Passing(pass) => pass.finish(junk),
+            Met::Mine(guard) => {
+                let core = guard.core();
+                let entry = guard.into_entry();
+                // SAFETY: the level is the guard's, given back here.
+                let after = unsafe { entry.as_ref() }.raw.unlock(USER, false);
+                if let Some(after) = after {
+                    // SAFETY: as `after` says.
+                    unsafe { core.bury(entry, after, junk) };
+                }
+            }
+        }
+    }
+}
+
+/// Why an acquisition was refused.
+pub(super) enum Refused<K> {
+    Exhausted(Exhausted),
+    /// The key that was made for the asked one differs from it.
+    WrongKey(K),
+}
+
+impl<K> From<Exhausted> for Refused<K> {
+    fn from(e: Exhausted) -> Self {
+        Self::Exhausted(e)
+    }
+}
+
+/// The number and place in a bucket's stamp.
+pub(super) fn stamped_at(stamp: u64, place: u64) -> Option<u64> {
+    (stamp::place(stamp) == place).then(|| stamp::seq(stamp))
+}

@@ -1,0 +1,341 @@
+//! One key and its lock: phases, references, meeting a search.
+
+use crate::lock::raw::{Exhausted, RawLock};
+use crate::lock::word::{self, CLAIMED, COUNT_MAX, LOCKED, MEMBER, PASSER, READY, USER, WEAK};
+use crate::mutant::mutant;
+use crate::owner::Owner;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::UnsafeCell;
+use crate::table::core::{Core, Junk};
+use crate::table::guard::{Hold, KeyGuard};
+use crate::table::Want;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr::NonNull;
+
+/// Invariant: `key` is initialised exactly in the phases *ready* and *member*, and while a `Claim` says so.
+pub(super) struct Entry<K> {
+    pub(super) raw: RawLock,
+    key: UnsafeCell<MaybeUninit<K>>,
+}
+
+/// What a search finds in an entry with the right hash: somebody whose key may now be compared.
+pub(super) enum Met<'t, K> {
+    /// The calling thread holds it. It holds it once more now, so that foreign code cannot make it go away by dropping
+    /// a guard.
+    Mine(KeyGuard<'t, K>),
+    /// A passing reference.
+    Passing(Pass<'t, K>),
+}
+
+impl<K> Entry<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            raw: RawLock::new(),
+            key: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    pub(super) fn word(&self) -> &AtomicU64 {
+        &self.raw.word
+    }
+
+    /// # Safety
+    /// The key is initialised, and a reference (or the lock) keeps it so for as long as the result is used.
+    #[inline]
+    pub(super) unsafe fn key(&self) -> &K {
+        // SAFETY: nobody writes while a reference is held (I7).
+        self.key.with(|k| unsafe { (*k).assume_init_ref() })
+    }
+
+    /// # Safety
+    /// The caller has claimed the entry, and it holds no key.
+    pub(super) unsafe fn write_key(&self, key: K) {
+        // SAFETY: nobody else looks at a claimed entry.
+        self.key.with_mut(|k| unsafe {
+            (*k).write(key);
+        });
+    }
+
+    /// # Safety
+    /// The caller has claimed (or killed) the entry, and it holds a key; afterwards it holds none.
+    pub(super) unsafe fn take_key(&self) -> K {
+        // SAFETY: nobody else looks at a claimed or dead entry, and the key is initialised.
+        self.key.with_mut(|k| unsafe { (*k).assume_init_read() })
+    }
+
+    /// Promotes the publication number `seq`, whose stamp stands, if that has not been done yet (help).
+    pub(super) fn promote(&self, seq: u64) {
+        // ORDERING: Relaxed. The stamp, read with Acquire, comes after the publication, so this is *ready* number `seq` or
+        // something later; no number is published twice, so the exchange cannot hit anything else.
+        let w = self.word().load(Ordering::Relaxed);
+        if word::is_ready(w, seq) {
+            // ORDERING: Relaxed: it continues the release sequence of the publication, whose key and owner a search
+            // that reads *member* (Acquire, in `meet`) therefore sees. On failure somebody else has done it.
+            let _ = self.word().compare_exchange(
+                w,
+                word::promoted(w),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Meets the entry at `this` on a search: takes a passing reference if it is a member. `stamped` is the number of the
+    /// publication that the bucket's stamp names, if the stamp names this entry.
+    ///
+    /// # Safety
+    /// `this` stays allocated during the call (a slot, or a node under a pin or a reference).
+    #[inline]
+    pub(super) unsafe fn meet<'t>(
+        core: &'t Core<K>,
+        this: NonNull<Self>,
+        me: Option<Owner>,
+        stamped: Option<u64>,
+    ) -> Result<Option<Met<'t, K>>, Exhausted> {
+        // SAFETY: promised by the caller.
+        let entry = unsafe { this.as_ref() };
+        // ORDERING: Acquire here and on failure below, also where the outcome is "not here": whoever ended the tenancy of the
+        // key that we look for released that into this word, and we must come after him (I1; loom: `{a,b}|{a}`).
+        let acquire = if mutant("meet_relaxed") {
+            Ordering::Relaxed
+        } else {
+            Ordering::Acquire
+        };
+        let mut w = entry.word().load(acquire);
+        loop {
+            match word::phase(w) {
+                MEMBER => {
+                    if me.is_some_and(|me| entry.raw.is_held_by(me)) && entry.raw.deepen().is_ok() {
+                        // SAFETY: this thread holds the lock, one level of which is the guard's now.
+                        return Ok(Some(Met::Mine(unsafe { KeyGuard::from_held(core, this) })));
+                    }
+                    if word::passers(w) >= COUNT_MAX {
+                        return Err(Exhausted::References);
+                    }
+                    // ORDERING: Acquire, partner of the Release of the publication (through the promotion) and of the last
+                    // holder's release.
+                    match entry
+                        .word()
+                        .compare_exchange_weak(w, w + PASSER, acquire, acquire)
+                    {
+                        Ok(_) => return Ok(Some(Met::Passing(Pass { core, entry: this }))),
+                        Err(now) => w = now,
+                    }
+                }
+                READY
+                    if !mutant("no_help_in_search")
+                        && stamped.is_some_and(|s| word::is_ready(w, s)) =>
+                {
+                    // ORDERING: Relaxed on success as in `promote`; on failure Acquire as above.
+                    match entry.word().compare_exchange_weak(
+                        w,
+                        word::promoted(w),
+                        Ordering::Relaxed,
+                        acquire,
+                    ) {
+                        Ok(_) => w = word::promoted(w),
+                        Err(now) => w = now,
+                    }
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Claims an entry that is free or idle. `Some(had_key)` on success.
+    pub(super) fn claim(&self) -> Option<bool> {
+        // ORDERING: Relaxed; the exchange decides.
+        let w = self.word().load(Ordering::Relaxed);
+        let claimable = word::idle(w)
+            || word::phase(w) == word::FREE
+            || mutant("claim_under_passers") && word::phase(w) == MEMBER && word::users(w) == 0;
+        if !claimable {
+            return None;
+        }
+        // ORDERING: Acquire, partner of the Release in `put` and `unlock`: reads of the old key come before its end (I7),
+        // and we come after its last holder (I1). Relaxed on failure: another candidate is tried.
+        self.word()
+            .compare_exchange(
+                w,
+                CLAIMED,
+                if mutant("claim_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Acquire
+                },
+                Ordering::Relaxed,
+            )
+            .ok()?;
+        if let Some(side) = self.raw.side() {
+            // ORDERING: Relaxed; published with the entry. No life of the old key can be taken for one of the new.
+            side.life.store(0, Ordering::Relaxed);
+        }
+        Some(word::phase(w) == MEMBER)
+    }
+
+    /// Adds a user. The caller keeps the entry alive.
+    pub(super) fn add_user(&self) -> Result<(), Exhausted> {
+        // ORDERING: Relaxed; the exchange decides.
+        let mut w = self.word().load(Ordering::Relaxed);
+        loop {
+            if word::users(w) >= COUNT_MAX {
+                return Err(Exhausted::References);
+            }
+            // ORDERING: Relaxed: the caller's own reference orders all that matters, as in `Arc::clone`.
+            match self.word().compare_exchange_weak(
+                w,
+                w + USER,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => w = now,
+            }
+        }
+    }
+}
+
+/// A passing reference: keeps the key from being rewritten, and the entry from dying.
+pub(super) struct Pass<'t, K> {
+    core: &'t Core<K>,
+    entry: NonNull<Entry<K>>,
+}
+
+impl<'t, K> Pass<'t, K> {
+    pub(super) fn entry(&self) -> &Entry<K> {
+        // SAFETY: the reference keeps the entry.
+        unsafe { self.entry.as_ref() }
+    }
+
+    pub(super) fn key(&self) -> &K {
+        // SAFETY: the reference keeps the key.
+        unsafe { self.entry().key() }
+    }
+
+    /// The key is the one asked for: turns the reference into what is wanted. `Ok(None)`: somebody else holds the lock
+    /// and `want` does not wait.
+    pub(super) fn settle(self, want: Want, me: Owner) -> Result<Option<Got<'t, K>>, Exhausted> {
+        let (core, this) = (self.core, self.entry);
+        let entry = self.entry();
+        if matches!(want, Want::Lock | Want::Try) && entry.raw.is_held_by(me) {
+            return Err(Exhausted::Depth); // `meet` could not deepen it
+        }
+        // ORDERING: Relaxed; the exchange decides.
+        let mut w = entry.word().load(Ordering::Relaxed);
+        loop {
+            let locked = w & LOCKED != 0;
+            match want {
+                Want::Look => {
+                    return Ok(Some(Got::Seen {
+                        locked,
+                        mine: entry.raw.is_held_by(me),
+                    }))
+                }
+                Want::Try if locked => return Ok(None),
+                _ => {}
+            }
+            if word::users(w) >= COUNT_MAX {
+                return Err(Exhausted::References);
+            }
+            let take = want != Want::Handle && !locked;
+            let new = w - PASSER + USER | if take { LOCKED } else { 0 };
+            // ORDERING: Acquire, partner of the Release in `unlock` (I1). Relaxed on failure: only the value is used.
+            match entry.word().compare_exchange_weak(
+                w,
+                new,
+                if mutant("settle_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Acquire
+                },
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    let _ = ManuallyDrop::new(self);
+                    return Ok(Some(if take {
+                        entry_of(this).raw.set_owner(me);
+                        // SAFETY: LOCKED and one user are ours since the exchange.
+                        Got::Locked(unsafe { KeyGuard::from_held(core, this) })
+                    } else {
+                        // SAFETY: one user is ours since the exchange.
+                        Got::Used(unsafe { Hold::from_user(core, this) })
+                    }));
+                }
+                Err(now) => w = now,
+            }
+        }
+    }
+
+    /// Turns the reference into a user if the life that `life` numbers is still going on.
+    pub(super) fn revive(self, life: u64) -> Result<Option<Hold<'t, K>>, Self> {
+        // ORDERING: Relaxed: numbers are unique and a takeover clears them under its claim, which our reference excludes; if it
+        // is ours, the rest happens under the mutex.
+        let ours = |side: &crate::lock::Side| side.life.load(Ordering::Relaxed) == life;
+        let Some(side) = self.entry().raw.side().filter(|s| ours(s)) else {
+            return Err(self);
+        };
+        let alive = side.exclusively(|| {
+            if !ours(side) {
+                return false;
+            }
+            // ORDERING: Relaxed; the exchange decides.
+            let mut w = self.entry().word().load(Ordering::Relaxed);
+            loop {
+                if (w & WEAK == 0 && !mutant("upgrade_into_next_life")) || word::users(w) == 0 {
+                    return false;
+                }
+                if word::users(w) >= COUNT_MAX {
+                    Exhausted::References.panic();
+                }
+                // ORDERING: Acquire, as in `settle`. While we are in the mutex no new life gets WEAK.
+                match self.entry().word().compare_exchange_weak(
+                    w,
+                    w - PASSER + USER,
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => return true,
+                    Err(now) => w = now,
+                }
+            }
+        });
+        if !alive {
+            return Ok(None);
+        }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: one user is ours since the exchange.
+        Ok(Some(unsafe { Hold::from_user(this.core, this.entry) }))
+    }
+
+    /// Gives the reference back; a key that died with it goes to `junk`.
+    pub(super) fn finish(self, junk: &mut Junk<K>) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the reference is given back here and not used again.
+        unsafe { this.core.put(this.entry, PASSER, junk) };
+    }
+}
+
+impl<K> Drop for Pass<'_, K> {
+    fn drop(&mut self) {
+        let mut junk = Junk::default();
+        // SAFETY: the reference is given back here and not used again.
+        unsafe { self.core.put(self.entry, PASSER, &mut junk) };
+    }
+}
+
+/// # Panics
+/// Never; the caller holds a reference.
+fn entry_of<'a, K>(this: NonNull<Entry<K>>) -> &'a Entry<K> {
+    // SAFETY: only called with a reference held on the entry.
+    unsafe { this.as_ref() }
+}
+
+/// What an operation on a key ends with.
+pub(super) enum Got<'t, K> {
+    /// The lock.
+    Locked(KeyGuard<'t, K>),
+    /// One user, without the lock: a handle, or somebody who has to wait.
+    Used(Hold<'t, K>),
+    /// Looked at only.
+    Seen { locked: bool, mine: bool },
+}

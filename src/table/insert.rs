@@ -1,0 +1,276 @@
+//! Making an entry: claim a place, write the key, publish, stamp, promote.
+//!
+//! The bucket's stamp makes insertions atomic (I2): an insertion that searched at stamp `s` succeeds only by exchanging
+//! the stamp from `s`, so no other one came between. After Purcell and Harris, *Non-blocking hashtables with open
+//! addressing* (UCAM-CL-TR-639, 2005), with one stamp word in the place of their second scan.
+//!
+//! No (number, place) is published twice: a slot's number is one more than a stamp that was seen to be current while the
+//! slot was claimed; a chain's number is a fresh ticket. So neither the stamp nor a *ready* word ever repeats.
+
+use crate::lock::raw::Exhausted;
+use crate::lock::word::{self, stamp, CLAIMED, DEAD, LOCKED, OVERFLOW, SEQ_MAX};
+use crate::mutant::mutant;
+use crate::owner::Owner;
+use crate::sync::atomic::Ordering;
+use crate::table::bucket::Bucket;
+use crate::table::chain::Node;
+use crate::table::core::{Core, Junk, Refused};
+use crate::table::entry::{Entry, Got};
+use crate::table::guard::{Hold, KeyGuard};
+use crate::table::search::Query;
+use crate::table::Want;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+/// Where the owned key of a new entry comes from. Foreign code: may panic or use the table.
+pub(super) trait Source<K> {
+    /// Called before anything is claimed.
+    fn prepare(&mut self) -> Result<(), K> {
+        Ok(())
+    }
+
+    /// The key, made out of the one whose place it takes, if there is one. What is left over goes to `junk`.
+    fn make(&mut self, old: Option<K>, junk: &mut Junk<K>) -> K;
+}
+
+/// A place that is being rewritten by this thread alone. Dropping it (a panic of foreign code, a key that turned up
+/// elsewhere) gives the place back.
+struct Claim<'t, K> {
+    core: &'t Core<K>,
+    bucket: &'t Bucket<K>,
+    entry: NonNull<Entry<K>>,
+    /// The slot, or [`stamp::CHAIN`].
+    place: u64,
+    keyed: bool,
+}
+
+impl<'t, K> Claim<'t, K> {
+    /// Claims the first slot that is free or idle; each is tried once.
+    fn slot(core: &'t Core<K>, bucket: &'t Bucket<K>) -> Option<Self> {
+        bucket.entries.iter().enumerate().find_map(|(i, entry)| {
+            entry.claim().map(|keyed| Self {
+                core,
+                bucket,
+                entry: NonNull::from(entry),
+                place: i as u64,
+                keyed,
+            })
+        })
+    }
+
+    /// A new node with its key, linked into the chain.
+    fn node(core: &'t Core<K>, bucket: &'t Bucket<K>, hash: u64, key: K) -> Self {
+        let node = Node::new(hash, key);
+        bucket.chain.push(node);
+        Self {
+            core,
+            bucket,
+            entry: node.cast(),
+            place: stamp::CHAIN,
+            keyed: true,
+        }
+    }
+
+    fn entry(&self) -> &Entry<K> {
+        // SAFETY: a slot lives as long as the table, a claimed node is not dead and so not freed.
+        unsafe { self.entry.as_ref() }
+    }
+
+    fn flags(&self) -> u64 {
+        if self.place == stamp::CHAIN {
+            OVERFLOW
+        } else {
+            0
+        }
+    }
+
+    /// Writes the key of a claimed slot.
+    fn fill(&mut self, hash: u64, source: &mut impl Source<K>, junk: &mut Junk<K>) {
+        // SAFETY: claimed, and `keyed` says that it holds a key; no longer.
+        let old = std::mem::take(&mut self.keyed).then(|| unsafe { self.entry().take_key() });
+        let key = source.make(old, junk); // may panic: the claim is given back without a key
+                                          // SAFETY: claimed, without a key.
+        unsafe { self.entry().write_key(key) };
+        self.keyed = true;
+        #[allow(clippy::cast_possible_truncation)] // below SLOTS
+        let its = &self.bucket.hashes[self.place as usize];
+        // ORDERING: Release, partner of the Acquire in `visit`: who no longer finds the old key's hash here comes after the old
+        // key's last holder, as we do by the claim (I1; loom: `{a,b}|{a}`).
+        its.store(
+            hash,
+            if mutant("hash_store_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Release
+            },
+        );
+    }
+
+    /// Publishes the entry and puts the bucket's stamp on it, from `seen`. `Ok(false)`: another insertion came first.
+    fn publish(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
+        let (bucket, entry) = (self.bucket, self.entry());
+        let seq = if self.place == stamp::CHAIN {
+            self.core.ticket(stamp::seq(seen))
+        } else {
+            // ORDERING: Relaxed. Our claim (Acquire) comes after everything that was published in this slot, and so does
+            // this load: it sees a stamp at least that new. Current still: the number below is new to this slot.
+            if bucket.stamp.load(Ordering::Relaxed) != seen && !mutant("stamp_not_seen_again") {
+                return Ok(false);
+            }
+            stamp::seq(seen) + 1
+        };
+        if seq > SEQ_MAX {
+            return Err(Exhausted::Generations);
+        }
+        bucket.help(seen); // a stamp is replaced only after what it names has become a member
+        if locked {
+            entry.raw.set_owner(me);
+        }
+        if self.place == stamp::CHAIN {
+            let node: NonNull<Node<K>> = self.entry.cast();
+            // SAFETY: a claimed node is not freed.
+            // ORDERING: Relaxed; read by who has seen the stamp below (Acquire).
+            unsafe { node.as_ref() }.seq.store(seq, Ordering::Relaxed);
+        }
+        let ready = word::ready(seq, self.flags() | if locked { LOCKED } else { 0 });
+        // ORDERING: Release: key and owner, for who reads the word, or its promotion, with Acquire. Nobody else writes the
+        // word: it is not stamped yet.
+        entry.word().store(
+            ready,
+            if mutant("publish_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Release
+            },
+        );
+        if mutant("no_stamp") {
+            entry.promote(seq);
+            return Ok(true);
+        }
+        // ORDERING: Release on success, partner of the Acquire in `Bucket::stamp`: a search that starts at this stamp sees the
+        // entry, hash included (I2). Relaxed on failure: the next round loads it again.
+        let stamped = bucket.stamp.compare_exchange(
+            seen,
+            stamp::new(seq, self.place),
+            if mutant("stamp_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Release
+            },
+            Ordering::Relaxed,
+        );
+        if stamped.is_ok() {
+            entry.promote(seq);
+            return Ok(true);
+        }
+        entry.raw.clear_owner();
+        // ORDERING: Release: a plain store ends the release sequence of the old key's last release; a search that reads this
+        // word (Acquire) must come after it all the same, by way of our claim (I1; loom: `{a,b}|{c,a}`).
+        entry.word().store(
+            CLAIMED | self.flags(),
+            if mutant("unpublish_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Release
+            },
+        );
+        Ok(false)
+    }
+
+    /// Gives the place back. The key that was written goes to `junk`.
+    fn give_up(self, junk: &mut Junk<K>) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: not dropped again.
+        unsafe { this.release(junk) };
+    }
+
+    /// # Safety
+    /// Called once, as the last thing.
+    unsafe fn release(&self, junk: &mut Junk<K>) {
+        if self.place == stamp::CHAIN {
+            // ORDERING: Relaxed; the mark in `remove` publishes what matters.
+            self.entry()
+                .word()
+                .store(DEAD | OVERFLOW, Ordering::Relaxed);
+            // SAFETY: it was ours alone, and is dead now.
+            junk.push(unsafe { self.bucket.chain.remove(self.entry.cast()) });
+            return;
+        }
+        if self.keyed {
+            // SAFETY: claimed, with a key.
+            junk.push(unsafe { self.entry().take_key() });
+        }
+        // ORDERING: Release, partner of the Acquire in `claim` and `meet`: as for going back to *claimed* (I1, I7).
+        self.entry().word().store(word::FREE, Ordering::Release);
+    }
+}
+
+impl<K> Drop for Claim<'_, K> {
+    fn drop(&mut self) {
+        let mut junk = Junk::default();
+        // SAFETY: last thing.
+        unsafe { self.release(&mut junk) };
+    }
+}
+
+impl<K> Core<K> {
+    /// Finds the key or makes its entry, and takes what `q.want` says. `None`: locked, and `want` does not wait.
+    ///
+    /// Lock-free: a round is repeated only when another insertion into the bucket has succeeded meanwhile, and a slot is
+    /// tried once; when none can be had, a node of the chain takes its place.
+    #[inline]
+    pub(super) fn acquire<E: Fn(&K) -> bool>(
+        &self,
+        q: &Query<E>,
+        source: &mut impl Source<K>,
+    ) -> Result<Option<Got<'_, K>>, Refused<K>> {
+        let bucket = self.bucket(q.hash);
+        let mut junk = Junk::default();
+        let seen = bucket.stamp();
+        if let Some(got) = self.search(bucket, seen, q, &mut junk)? {
+            drop(junk); // foreign code: `got` is released if it panics
+            return Ok(got);
+        }
+        let got = self.insert(bucket, seen, q, source, &mut junk)?;
+        drop(junk);
+        Ok(got)
+    }
+
+    /// Nothing was found at the stamp `seen`.
+    fn insert<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        bucket: &'t Bucket<K>,
+        mut seen: u64,
+        q: &Query<E>,
+        source: &mut impl Source<K>,
+        junk: &mut Junk<K>,
+    ) -> Result<Option<Got<'t, K>>, Refused<K>> {
+        source.prepare().map_err(Refused::WrongKey)?;
+        let claim = if let Some(mut claim) = Claim::slot(self, bucket) {
+            claim.fill(q.hash, source, junk);
+            claim
+        } else {
+            let key = source.make(None, junk);
+            Claim::node(self, bucket, q.hash, key)
+        };
+        let locked = q.want != Want::Handle;
+        while !claim.publish(seen, q.me, locked)? {
+            seen = bucket.stamp();
+            if mutant("no_second_search") {
+                continue;
+            }
+            if let Some(got) = self.search(bucket, seen, q, junk)? {
+                claim.give_up(junk);
+                return Ok(got);
+            }
+        }
+        let this = ManuallyDrop::new(claim);
+        Ok(Some(if locked {
+            // SAFETY: born locked, with one user, both ours.
+            Got::Locked(unsafe { KeyGuard::from_held(self, this.entry) })
+        } else {
+            // SAFETY: born with one user, ours.
+            Got::Used(unsafe { Hold::from_user(self, this.entry) })
+        }))
+    }
+}

@@ -1,0 +1,457 @@
+//! The table of weak, re-entrant per-key locks.
+//!
+//! ```text
+//! LockTable ─ hasher
+//!           └ Core ─ buckets ─ Bucket ─ stamp, hashes
+//!                                     ├ slots ─ Entry ─ word, owner, queue, key
+//!                                     └ chain ─ Node  ─ Entry
+//! ```
+//! [`entry`]: one key and its lock · [`bucket`], [`chain`]: where entries are · [`search`], [`insert`]: finding and making them ·
+//! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`]: what users hold.
+
+mod bucket;
+mod chain;
+mod contention;
+mod core;
+mod entry;
+mod guard;
+mod handle;
+mod insert;
+mod observer;
+mod owned;
+mod search;
+
+pub use contention::Contention;
+pub use guard::KeyGuard;
+pub use handle::{KeyLock, WeakKeyLock};
+pub use observer::Observer;
+pub use owned::{OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock};
+
+use self::core::{Core, Junk, Refused, DEFAULT_BUCKETS, SLOTS};
+use crate::lock::raw::Exhausted;
+use crate::owner::Owner;
+use crate::sync::time::{now, Instant};
+use crate::RandomState;
+use entry::Got;
+use guard::Hold;
+use insert::Source;
+use search::Query;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an operation wants of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    /// The lock, waiting for it if need be.
+    Lock,
+    /// The lock, if nobody else has it.
+    Try,
+    /// A reference.
+    Handle,
+    /// To know, without making an entry.
+    Look,
+}
+
+/// A table of re-entrant locks, one for each key, made when somebody asks for a key and gone when nobody uses it.
+///
+/// [`lock`](Self::lock) returns a guard; the thread that holds a key may take it again; other keys are never in the way, not even keys with the same
+/// hash. The table is lock-free: only waiting for the asked key itself ever blocks.
+///
+/// The key's `Hash`, `Eq`, `ToOwned` and `Drop` may panic or use the same table at any time; a panic comes out of the operation
+/// that called them, and nothing of the attempt is left behind.
+///
+/// An idle key (without guard, handle and waiter) is no longer *alive*: it does not count in [`len`](Self::len). Its memory, with what the
+/// key owns on the heap, is kept for the next key in its place: at most as many as [`capacity`](Self::capacity). [`shrink_to_fit`](Self::shrink_to_fit)
+/// drops them.
+///
+/// `Send` iff `K: Send` (and `S: Send`), `Sync` iff `K: Send + Sync` (and `S: Sync`).
+///
+/// ```
+/// use perkey::LockTable;
+///
+/// let table = LockTable::<String>::new();
+/// let guard = table.lock("apple"); // no String is built for a key that is there already
+/// let again = table.lock("apple"); // the same thread: no waiting
+/// assert_eq!((guard.key().as_str(), again.depth()), ("apple", 2));
+/// std::thread::scope(|s| {
+///     s.spawn(|| {
+///         assert!(table.try_lock("apple").is_none()); // held by the other thread
+///         assert!(table.try_lock("pear").is_some()); // not in the way
+///     });
+/// });
+/// drop(guard);
+/// drop(again);
+/// assert!(table.is_empty());
+/// ```
+pub struct LockTable<K, S = RandomState> {
+    core: Core<K>,
+    hasher: S,
+}
+
+/// The key that was made for [`LockTable::lock_with`] differs from the one that was asked for. Nothing was locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyMismatch<K> {
+    /// The key that was made.
+    pub made: K,
+}
+
+impl<K> fmt::Debug for KeyMismatch<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyMismatch")
+    }
+}
+
+impl<K> fmt::Display for KeyMismatch<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key that was made differs from the key that was asked for")
+    }
+}
+
+impl<K> std::error::Error for KeyMismatch<K> {}
+
+impl<K> LockTable<K> {
+    /// An empty table of default capacity, with a fast seeded hasher.
+    pub fn new() -> Self {
+        Self::with_hasher(RandomState::default())
+    }
+
+    /// An empty table that has slots for about `keys` keys alive at the same time. More are possible at any time; they
+    /// cost an allocation each.
+    pub fn with_capacity(keys: usize) -> Self {
+        Self::with_capacity_and_hasher(keys, RandomState::default())
+    }
+}
+
+impl<K, S: Default> Default for LockTable<K, S> {
+    fn default() -> Self {
+        Self::with_hasher(S::default())
+    }
+}
+
+impl<K, S> LockTable<K, S> {
+    /// An empty table of default capacity.
+    pub fn with_hasher(hasher: S) -> Self {
+        Self {
+            core: Core::new(DEFAULT_BUCKETS),
+            hasher,
+        }
+    }
+
+    /// An empty table that has slots for about `keys` keys alive at the same time.
+    ///
+    /// # Panics
+    /// If that much memory cannot be addressed.
+    pub fn with_capacity_and_hasher(keys: usize, hasher: S) -> Self {
+        // Keys do not spread evenly: a third of the slots is left for that.
+        let buckets = keys
+            .checked_add(keys / 2)
+            .expect("capacity overflow")
+            .div_ceil(SLOTS);
+        Self {
+            core: Core::new(buckets),
+            hasher,
+        }
+    }
+
+    /// The hasher.
+    pub fn hasher(&self) -> &S {
+        &self.hasher
+    }
+
+    /// How many keys have a place without an allocation, if they spread evenly.
+    pub fn capacity(&self) -> usize {
+        self.core.slots()
+    }
+
+    /// How many keys are alive: held, waited for or handled. Exact while nobody else uses the table, otherwise each key is
+    /// looked at once. Lock-free; takes time in proportion to the capacity.
+    pub fn len(&self) -> usize {
+        self.core.count().0
+    }
+
+    /// Is no key alive? See [`len`](Self::len).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops idle keys and the memory that is kept for them. Lock-free; keys that are alive stay. What other threads may still
+    /// be looking at is freed a little later.
+    pub fn shrink_to_fit(&self) {
+        self.core.shrink();
+    }
+
+    /// Sets, swaps or (with `None`) removes the observer, while the table is in use. A wait that has begun is told to the
+    /// observer of its beginning.
+    pub fn set_observer(&self, observer: Option<Arc<dyn Observer<K>>>) {
+        self.core.observers.set(observer);
+    }
+}
+
+/// An owned key out of a borrowed one; an idle key's memory is used again.
+struct Borrowed<'q, Q: ?Sized>(&'q Q);
+
+impl<K, Q: ToOwned<Owned = K> + ?Sized> Source<K> for Borrowed<'_, Q> {
+    #[inline]
+    fn make(&mut self, old: Option<K>, _: &mut Junk<K>) -> K {
+        match old {
+            None => self.0.to_owned(),
+            Some(mut key) => {
+                self.0.clone_into(&mut key);
+                key
+            }
+        }
+    }
+}
+
+/// An owned key out of a function, checked.
+struct Made<'q, Q: ?Sized, K, F> {
+    asked: &'q Q,
+    make: Option<F>,
+    made: Option<K>,
+}
+
+impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q, K, F> {
+    fn prepare(&mut self) -> Result<(), K> {
+        if let Some(make) = self.make.take() {
+            let made = make(self.asked);
+            if made.borrow() != self.asked {
+                return Err(made);
+            }
+            self.made = Some(made);
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, old: Option<K>, junk: &mut Junk<K>) -> K {
+        if let Some(old) = old {
+            junk.push(old);
+        }
+        self.made
+            .take()
+            .expect("an entry is made once, after `prepare`")
+    }
+}
+
+impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
+    /// Takes the lock of `key`; blocks while another thread holds it, and for nothing else. Re-entrant.
+    ///
+    /// Takes any borrowed form of the key and builds an owned one only if an entry has to be made (`clone_into` an idle key, if one is replaced).
+    ///
+    /// # Panics
+    /// If this thread's depth (2^20 - 1), the references on the key (2^28 - 1) or the insertions of its bucket (2^56 - 1) are at
+    /// their end, or if the key's code panics. Nothing is left behind.
+    #[inline]
+    pub fn lock<Q>(&self, key: &Q) -> KeyGuard<'_, K>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.acquire(key, Some(None), Borrowed(key)) {
+            Ok(Some(guard)) => guard,
+            Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
+            Err(e) => refused(e),
+        }
+    }
+
+    /// Takes the lock of `key` if no other thread holds it. Lock-free. `None`, too, when a count is at its end (see
+    /// [`lock`](Self::lock)).
+    ///
+    /// # Panics
+    /// If the key's code panics.
+    #[inline]
+    pub fn try_lock<Q>(&self, key: &Q) -> Option<KeyGuard<'_, K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.acquire(key, None, Borrowed(key)).ok().flatten()
+    }
+
+    /// Takes the lock of `key`; gives up after `timeout`, and then leaves nothing behind. A time-out too long for the clock
+    /// is none. Otherwise like [`try_lock`](Self::try_lock).
+    pub fn try_lock_for<Q>(&self, key: &Q, timeout: Duration) -> Option<KeyGuard<'_, K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.acquire(key, Some(now().checked_add(timeout)), Borrowed(key))
+            .ok()
+            .flatten()
+    }
+
+    /// Takes the lock of `key`; gives up at `deadline`, and then leaves nothing behind. Otherwise like
+    /// [`try_lock`](Self::try_lock).
+    pub fn try_lock_until<Q>(&self, key: &Q, deadline: Instant) -> Option<KeyGuard<'_, K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.acquire(key, Some(Some(deadline)), Borrowed(key))
+            .ok()
+            .flatten()
+    }
+
+    /// Like [`lock`](Self::lock), for a borrowed form that does not know how to become a `K`: `make` is called, at most once,
+    /// if no entry is there.
+    ///
+    /// # Errors
+    /// If the key that was made differs from the one that was asked for.
+    ///
+    /// # Panics
+    /// As `lock`, and if `make` does.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = LockTable::<Arc<str>>::new();
+    /// let guard = table.lock_with("apple", |k| Arc::from(k)).unwrap();
+    /// assert_eq!(&**guard.key(), "apple");
+    /// assert_eq!(&*table.lock_with("pear", |_| Arc::from("plum")).unwrap_err().made, "plum");
+    /// ```
+    pub fn lock_with<Q, F>(&self, key: &Q, make: F) -> Result<KeyGuard<'_, K>, KeyMismatch<K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        F: FnOnce(&Q) -> K,
+    {
+        let source = Made {
+            asked: key,
+            make: Some(make),
+            made: None,
+        };
+        match self.acquire(key, Some(None), source) {
+            Ok(Some(guard)) => Ok(guard),
+            Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
+            Err(Refused::WrongKey(made)) => Err(KeyMismatch { made }),
+            Err(e) => refused(e),
+        }
+    }
+
+    /// A strong handle on the lock of `key`, without taking it. Lock-free.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn handle<Q>(&self, key: &Q) -> KeyLock<'_, K>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let (hash, hold) = self.reference(key);
+        KeyLock { hold, hash }
+    }
+
+    /// Does any thread hold `key`? An answer about the past, unless it is this thread. Lock-free.
+    pub fn is_locked<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.look(key, |got| matches!(got, Got::Seen { locked: true, .. }))
+    }
+
+    /// Does the calling thread hold `key`? Lock-free.
+    pub fn is_held<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.look(key, |got| matches!(got, Got::Seen { mine: true, .. }))
+    }
+
+    /// `wait`: `None` not at all, `Some(None)` for ever, `Some(Some(t))` until `t`.
+    #[inline]
+    fn acquire<Q>(
+        &self,
+        key: &Q,
+        wait: Option<Option<Instant>>,
+        mut source: impl Source<K>,
+    ) -> Result<Option<KeyGuard<'_, K>>, Refused<K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let want = if wait.is_some() {
+            Want::Lock
+        } else {
+            Want::Try
+        };
+        let query = self.query(key, want);
+        Ok(match self.core.acquire(&query, &mut source)? {
+            Some(Got::Locked(guard)) => Some(guard),
+            Some(Got::Used(hold)) => match wait {
+                Some(deadline) => self.core.wait(hold, query.me, deadline),
+                None => None,
+            },
+            Some(Got::Seen { .. }) | None => None,
+        })
+    }
+
+    /// One user of the key's entry, with the hash of the key.
+    fn reference<Q>(&self, key: &Q) -> (u64, Hold<'_, K>)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let query = self.query(key, Want::Handle);
+        match self.core.acquire(&query, &mut Borrowed(key)) {
+            Ok(Some(Got::Used(hold))) => (query.hash, hold),
+            Ok(_) => unreachable!("a handle is a user"),
+            Err(e) => refused(e),
+        }
+    }
+
+    fn look<Q>(&self, key: &Q, f: impl FnOnce(Got<'_, K>) -> bool) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let query = self.query(key, Want::Look);
+        let bucket = self.core.bucket(query.hash);
+        let mut junk = Junk::default();
+        let got = self.core.search(bucket, bucket.stamp(), &query, &mut junk);
+        drop(junk);
+        match got {
+            Ok(got) => got.flatten().is_some_and(f),
+            Err(e) => e.panic(),
+        }
+    }
+
+    #[inline]
+    fn query<'q, Q>(&self, key: &'q Q, want: Want) -> Query<impl Fn(&K) -> bool + 'q>
+    where
+        K: Borrow<Q> + 'q,
+        Q: Hash + Eq + ?Sized,
+    {
+        Query {
+            hash: self.hasher.hash_one(key),
+            me: Owner::current(),
+            want,
+            eq: move |k: &K| k.borrow() == key,
+        }
+    }
+}
+
+#[cold]
+fn refused<K>(e: Refused<K>) -> ! {
+    match e {
+        Refused::Exhausted(e) => Exhausted::panic(e),
+        Refused::WrongKey(_) => unreachable!("a key that is cloned is not checked"),
+    }
+}
+
+impl<K, S> fmt::Debug for LockTable<K, S> {
+    /// Never blocks and never runs the keys' code.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (alive, overflow) = self.core.count();
+        f.debug_struct("LockTable")
+            .field("len", &alive)
+            .field("capacity", &self.capacity())
+            .field("overflow", &overflow)
+            .field("observer", &self.core.observers)
+            .finish_non_exhaustive()
+    }
+}

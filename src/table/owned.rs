@@ -1,0 +1,296 @@
+//! Guards and handles that own their table, for structs that keep it.
+
+use crate::lock::word::USER;
+use crate::sync::time::{now, Instant};
+use crate::table::core::Junk;
+use crate::table::entry::Entry;
+use crate::table::guard::{Hold, KeyGuard};
+use crate::table::{Borrowed, LockTable};
+use crate::RandomState;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
+    /// [`lock`](Self::lock), with a guard that keeps the table alive.
+    ///
+    /// # Panics
+    /// As `lock`.
+    pub fn lock_owned<Q>(self: &Arc<Self>, key: &Q) -> OwnedKeyGuard<K, S>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        OwnedKeyGuard::new(self, self.lock(key))
+    }
+
+    /// [`try_lock`](Self::try_lock), with a guard that keeps the table alive.
+    pub fn try_lock_owned<Q>(self: &Arc<Self>, key: &Q) -> Option<OwnedKeyGuard<K, S>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        Some(OwnedKeyGuard::new(self, self.try_lock(key)?))
+    }
+
+    /// [`try_lock_for`](Self::try_lock_for), with a guard that keeps the table alive.
+    pub fn try_lock_for_owned<Q>(
+        self: &Arc<Self>,
+        key: &Q,
+        timeout: Duration,
+    ) -> Option<OwnedKeyGuard<K, S>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let wait = Some(now().checked_add(timeout));
+        let guard = self.acquire(key, wait, Borrowed(key)).ok().flatten()?;
+        Some(OwnedKeyGuard::new(self, guard))
+    }
+
+    /// [`handle`](Self::handle), with a handle that keeps the table alive.
+    ///
+    /// # Panics
+    /// As `handle`.
+    pub fn handle_owned<Q>(self: &Arc<Self>, key: &Q) -> OwnedKeyLock<K, S>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let (hash, hold) = self.reference(key);
+        OwnedKeyLock::new(self, hold, hash)
+    }
+}
+
+/// A [`KeyGuard`] that keeps its table alive. Not `Send`.
+#[must_use = "the key is released when the guard is dropped"]
+pub struct OwnedKeyGuard<K, S = RandomState> {
+    // The level of the lock is given back in `drop`, before the table goes.
+    entry: NonNull<Entry<K>>,
+    table: Arc<LockTable<K, S>>,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl<K, S> OwnedKeyGuard<K, S> {
+    fn new(table: &Arc<LockTable<K, S>>, guard: KeyGuard<'_, K>) -> Self {
+        let table = Arc::clone(table);
+        Self {
+            entry: guard.into_entry(),
+            table,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// The key that is held.
+    pub fn key(&self) -> &K {
+        // SAFETY: the lock keeps the entry and the key.
+        unsafe { self.entry.as_ref().key() }
+    }
+
+    /// How often this thread holds the key now.
+    pub fn depth(&self) -> usize {
+        // SAFETY: the lock keeps the entry.
+        let depth = unsafe { self.entry.as_ref() }.raw.depth();
+        usize::try_from(depth).unwrap_or(usize::MAX)
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Arc<LockTable<K, S>> {
+        &self.table
+    }
+
+    /// Drops the guard and, if it was the last of its key, hands the key to the longest waiter, if there is one.
+    pub fn unlock_fair(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again.
+        let table = unsafe { std::ptr::read(&this.table) };
+        // SAFETY: the level is given back here and not used again.
+        unsafe { table.core.unlock(this.entry, true) };
+    }
+}
+
+impl<K, S> Drop for OwnedKeyGuard<K, S> {
+    fn drop(&mut self) {
+        // SAFETY: the level is given back here and not used again.
+        unsafe { self.table.core.unlock(self.entry, false) };
+    }
+}
+
+impl<K: fmt::Debug, S> fmt::Debug for OwnedKeyGuard<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedKeyGuard")
+            .field("key", self.key())
+            .field("depth", &self.depth())
+            .finish()
+    }
+}
+
+/// A [`KeyLock`](crate::KeyLock) that keeps its table alive.
+#[must_use = "a handle keeps the key's lock alive only as long as it lives"]
+pub struct OwnedKeyLock<K, S = RandomState> {
+    // The user is given back in `drop`, before the table goes.
+    entry: NonNull<Entry<K>>,
+    hash: u64,
+    table: Arc<LockTable<K, S>>,
+}
+
+// SAFETY: as for `Hold`, with a table that may end on another thread.
+unsafe impl<K: Send + Sync, S: Send + Sync> Send for OwnedKeyLock<K, S> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, S: Send + Sync> Sync for OwnedKeyLock<K, S> {}
+
+impl<K, S> OwnedKeyLock<K, S> {
+    fn new(table: &Arc<LockTable<K, S>>, hold: Hold<'_, K>, hash: u64) -> Self {
+        Self {
+            table: Arc::clone(table),
+            hash,
+            entry: hold.into_entry(),
+        }
+    }
+
+    /// Our user, lent out.
+    fn hold(&self) -> ManuallyDrop<Hold<'_, K>> {
+        // SAFETY: our user; not given back by the copy.
+        ManuallyDrop::new(unsafe { Hold::from_user(&self.table.core, self.entry) })
+    }
+
+    /// Takes the lock; blocks while another thread holds it. Re-entrant.
+    ///
+    /// # Panics
+    /// If this thread's depth or the references on the key are at their end.
+    pub fn lock(&self) -> OwnedKeyGuard<K, S> {
+        match self.hold().lock(Some(None)) {
+            Ok(Some(guard)) => OwnedKeyGuard::new(&self.table, guard),
+            Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
+            Err(e) => e.panic(),
+        }
+    }
+
+    /// Takes the lock if no other thread holds it. Never blocks.
+    pub fn try_lock(&self) -> Option<OwnedKeyGuard<K, S>> {
+        let guard = self
+            .hold()
+            .lock(None)
+            .ok()
+            .flatten()
+            .map(KeyGuard::into_entry)?;
+        Some(self.guard(guard))
+    }
+
+    /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
+    pub fn try_lock_for(&self, timeout: Duration) -> Option<OwnedKeyGuard<K, S>> {
+        self.wait_until(now().checked_add(timeout))
+    }
+
+    /// Takes the lock; gives up at `deadline`.
+    pub fn try_lock_until(&self, deadline: Instant) -> Option<OwnedKeyGuard<K, S>> {
+        self.wait_until(Some(deadline))
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> Option<OwnedKeyGuard<K, S>> {
+        let guard = self
+            .hold()
+            .lock(Some(deadline))
+            .ok()
+            .flatten()
+            .map(KeyGuard::into_entry)?;
+        Some(self.guard(guard))
+    }
+
+    fn guard(&self, entry: NonNull<Entry<K>>) -> OwnedKeyGuard<K, S> {
+        OwnedKeyGuard {
+            entry,
+            table: Arc::clone(&self.table),
+            _not_send: PhantomData,
+        }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &K {
+        // SAFETY: our user keeps the entry and the key.
+        unsafe { self.entry.as_ref().key() }
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Arc<LockTable<K, S>> {
+        &self.table
+    }
+
+    /// A weak handle on the present life of the lock. It keeps neither the lock nor the table alive.
+    pub fn downgrade(&self) -> OwnedWeakKeyLock<K, S> {
+        OwnedWeakKeyLock {
+            life: self.hold().life(),
+            hash: self.hash,
+            table: Arc::downgrade(&self.table),
+        }
+    }
+}
+
+impl<K, S> Clone for OwnedKeyLock<K, S> {
+    /// # Panics
+    /// If the references on the key are at their end.
+    fn clone(&self) -> Self {
+        Self::new(&self.table, self.hold().another(), self.hash)
+    }
+}
+
+impl<K, S> Drop for OwnedKeyLock<K, S> {
+    fn drop(&mut self) {
+        let mut junk = Junk::default();
+        // SAFETY: the user is given back here and not used again.
+        unsafe { self.table.core.put(self.entry, USER, &mut junk) };
+    }
+}
+
+impl<K: fmt::Debug, S> fmt::Debug for OwnedKeyLock<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedKeyLock")
+            .field("key", self.key())
+            .finish()
+    }
+}
+
+/// A [`WeakKeyLock`](crate::WeakKeyLock) for a table in an `Arc`: keeps neither the lock nor the table alive (a forgotten one leaves the
+/// few words of the table's own struct allocated, as any `std::sync::Weak` does, but nothing of its contents).
+pub struct OwnedWeakKeyLock<K, S = RandomState> {
+    table: Weak<LockTable<K, S>>,
+    hash: u64,
+    life: u64,
+}
+
+impl<K, S> OwnedWeakKeyLock<K, S> {
+    /// A strong handle, or `None` once the table, or the last guard, handle and waiter of that life is gone, even if the same
+    /// key is in use again.
+    ///
+    /// # Panics
+    /// If the references on the key are at their end.
+    pub fn upgrade(&self) -> Option<OwnedKeyLock<K, S>> {
+        let table = self.table.upgrade()?;
+        let entry = table.core.revive(self.hash, self.life)?.into_entry();
+        Some(OwnedKeyLock {
+            entry,
+            hash: self.hash,
+            table,
+        })
+    }
+}
+
+impl<K, S> Clone for OwnedWeakKeyLock<K, S> {
+    fn clone(&self) -> Self {
+        Self {
+            table: self.table.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<K, S> fmt::Debug for OwnedWeakKeyLock<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(OwnedWeakKeyLock)")
+    }
+}
