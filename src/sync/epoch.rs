@@ -98,7 +98,7 @@ mod imp {
     pub(crate) struct Pin(u64);
 
     pub(crate) fn pin() -> Pin {
-        shuttle::thread::yield_now();
+        crate::sync::point();
         let mut m = model();
         m.last += 1;
         let session = m.last;
@@ -117,7 +117,6 @@ mod imp {
         }
     }
 
-    /// What a node must be able to do here: show that it is buried.
     impl Pin {
         /// # Safety
         /// As for the real epoch.

@@ -33,6 +33,9 @@ pub(crate) use backend::{
     atomic, enter_once, spin_limit, thread_number, Canary, Mutex, Parker, UnsafeCell,
 };
 
+#[cfg(perkey_shuttle)]
+pub(crate) use backend::point;
+
 /// What the model tests may steer: the virtual clock. Not part of the API.
 #[cfg(any(perkey_loom, perkey_shuttle))]
 pub(crate) use backend::model;

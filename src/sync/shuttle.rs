@@ -9,7 +9,7 @@ pub(crate) mod atomic {
 }
 
 /// A virtual clock.
-pub mod time {
+pub(crate) mod time {
     use std::time::Duration;
 
     /// A point in virtual time, in nanoseconds since the execution began.
@@ -37,7 +37,7 @@ pub mod time {
 }
 
 /// Steering for model tests.
-pub mod model {
+pub(crate) mod model {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
@@ -79,23 +79,44 @@ pub(crate) const fn spin_limit() -> u32 {
     0
 }
 
-/// Shuttle runs one task at a time, on one thread: a plain cell, with every access a scheduling point so that a torn
-/// critical section shows.
+/// A scheduling point without an access. Not `yield_now`, which tells a PCT scheduler to prefer everybody else from here on.
+pub(crate) fn point() {
+    shuttle::sync::atomic::AtomicBool::new(false).load(atomic::Ordering::SeqCst);
+}
+
+/// Shuttle runs one task at a time, on one thread: a plain cell. An access takes time (a scheduling point), and one that
+/// overlaps a writing one fails the test.
 #[derive(Debug)]
-#[repr(transparent)]
-pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+pub(crate) struct UnsafeCell<T> {
+    /// How many are reading; -1: one is writing.
+    inside: Cell<isize>,
+    value: std::cell::UnsafeCell<T>,
+}
 
 impl<T> UnsafeCell<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self(std::cell::UnsafeCell::new(value))
+        Self {
+            inside: Cell::new(0),
+            value: std::cell::UnsafeCell::new(value),
+        }
     }
 
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-        f(self.0.get())
+        assert!(self.inside.get() >= 0, "a read overlaps a write");
+        self.inside.set(self.inside.get() + 1);
+        point();
+        let r = f(self.value.get());
+        self.inside.set(self.inside.get() - 1);
+        r
     }
 
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-        f(self.0.get())
+        assert!(self.inside.get() == 0, "a write overlaps another access");
+        self.inside.set(-1);
+        point();
+        let r = f(self.value.get());
+        self.inside.set(0);
+        r
     }
 }
 
@@ -114,13 +135,13 @@ impl<T> Mutex<T> {
     }
 }
 
-/// One sleeping place: a token under a mutex.
+/// One sleeping place, of the task that makes it; wakes for no reason, too, when the scheduler likes.
 #[derive(Clone, Debug)]
-pub(crate) struct Parker(std::sync::Arc<(shuttle::sync::Mutex<bool>, shuttle::sync::Condvar)>);
+pub(crate) struct Parker(shuttle::thread::Thread);
 
 impl Parker {
     pub(crate) fn new() -> Self {
-        Self(std::sync::Arc::default())
+        Self(shuttle::thread::current())
     }
 
     pub(crate) fn park(&self, deadline: Option<time::Instant>) {
@@ -130,16 +151,11 @@ impl Parker {
                 return;
             }
         }
-        let mut token = self.0 .0.lock().unwrap();
-        while !*token {
-            token = self.0 .1.wait(token).unwrap();
-        }
-        *token = false;
+        shuttle::thread::park();
     }
 
     pub(crate) fn unpark(&self) {
-        *self.0 .0.lock().unwrap() = true;
-        self.0 .1.notify_one();
+        self.0.unpark();
     }
 }
 
