@@ -200,3 +200,17 @@ impl Dice {
         self.next() % n
     }
 }
+
+/// One hash for all keys, or every integer its own.
+#[derive(Clone, Copy, Debug)]
+pub enum Pick {
+    One,
+    Plain,
+}
+
+impl BuildHasher for Pick {
+    type Hasher = Plain;
+    fn build_hasher(&self) -> Plain {
+        Plain(0, matches!(self, Self::Plain))
+    }
+}
