@@ -47,6 +47,10 @@ struct Claim<'t, K> {
 impl<'t, K> Claim<'t, K> {
     /// Claims the first slot that is free or idle; each is tried once.
     fn slot(core: &'t Core<K>, bucket: &'t Bucket<K>) -> Option<Self> {
+        // ORDERING: Relaxed; a mutant.
+        while mutant("wait_for_claimed")
+            && word::phase(bucket.entries[0].word().load(Ordering::Relaxed)) == CLAIMED
+        {}
         bucket.entries.iter().enumerate().find_map(|(i, entry)| {
             entry.claim().map(|keyed| Self {
                 core,
