@@ -91,22 +91,70 @@ struct Calm<S> {
 impl<S: Scheduler> Scheduler for Calm<S> {
     fn new_execution(&mut self) -> Option<Schedule> {
         let schedule = self.scheduler.new_execution();
+        STAGE.set(Stage::default());
         // Of this schedule's own: the same again when it is the only one.
         self.dice = schedule.as_ref().map_or(1, |s| s.seed | 1);
         schedule
     }
 
     fn next_task(&mut self, runnable: &[&Task], now: Option<TaskId>, y: bool) -> Option<TaskId> {
+        let awake: Vec<&Task> = runnable.iter().copied().filter(|t| t.runnable()).collect();
+        let stage = STAGE.get();
+        if let Some(last) = stage.last {
+            let others: Vec<&Task> = awake.iter().copied().filter(|t| t.id() != last).collect();
+            if !others.is_empty() {
+                return self.scheduler.next_task(&others, now, y);
+            }
+            STAGE.set(Stage {
+                last: None,
+                ..stage
+            });
+            return Some(last);
+        }
+        if stage
+            .first
+            .is_some_and(|f| awake.iter().any(|t| t.id() == f))
+        {
+            return stage.first;
+        }
         if throw(&mut self.dice) % 16 == 0 {
             return self.scheduler.next_task(runnable, now, y);
         }
-        let awake: Vec<&Task> = runnable.iter().copied().filter(|t| t.runnable()).collect();
         self.scheduler.next_task(&awake, now, y)
     }
 
     fn next_u64(&mut self) -> u64 {
         self.scheduler.next_u64()
     }
+}
+
+/// What tasks ask of the scheduler.
+#[derive(Clone, Copy, Default)]
+struct Stage {
+    /// Goes on when all others sleep or are done.
+    last: Option<TaskId>,
+    /// Goes before everybody else whenever it can.
+    first: Option<TaskId>,
+}
+
+// Not a state of the test: the scheduler and the tasks share one thread.
+thread_local!(static STAGE: Cell<Stage> = const { Cell::new(Stage { last: None, first: None }) });
+
+/// Goes on when all others sleep or are done.
+pub fn until_all_sleep() {
+    STAGE.set(Stage {
+        last: Some(shuttle::current::me()),
+        ..STAGE.get()
+    });
+    point();
+}
+
+/// From now on the calling task goes before everybody else whenever it can, but for [`until_all_sleep`].
+pub fn go_first(yes: bool) {
+    STAGE.set(Stage {
+        first: yes.then(shuttle::current::me),
+        ..STAGE.get()
+    });
 }
 
 /// xorshift64.
