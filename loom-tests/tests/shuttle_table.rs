@@ -5,6 +5,7 @@
 //! touched after its burial (I7), every key dropped once, and no read of a key while another task writes it. The counts that
 //! are printed, and asserted not to be 0, show that the scenarios get where they want to go.
 //!
+//! Traps 4, 7 (the other half is in `stop_anywhere`), 8, 10, 16 (there is no resizing: churn and overflow instead) and 30.
 //! See `shuttle_common` for seeds and replays.
 #![cfg(perkey_shuttle)]
 
@@ -266,6 +267,30 @@ fn eight_tasks_draw_their_programs() {
 #[test]
 fn constant_hash() {
     mixed("constant_hash", 5, 3, 4, |_| 7);
+}
+
+/// Insertions into an empty bucket that overlap: of the same key, and of others whose stamps replace its own.
+#[test]
+fn insertions_race() {
+    let name = "insertions_race";
+    let (registry, tally) = (Registry::leak(), Tally::default());
+    let t = tally.clone();
+    check(name, move || {
+        let w = World::new(registry, &t, 3, |_| 7);
+        let program = |k: usize| {
+            move |w: &World| {
+                let guard = w.table.lock(&w.keys[k]);
+                w.visit(k, guard.key());
+            }
+        };
+        w.run(
+            [0, 1, 0, 2, 0]
+                .into_iter()
+                .map(|k| Box::new(program(k)) as _)
+                .collect(),
+            |_| (),
+        );
+    });
 }
 
 /// Counts, when the tasks are done, whether a key had to be made again.

@@ -92,7 +92,11 @@ impl Queue {
         if self.waiting.is_empty() {
             self.fair_at = time::now().checked_add(FAIR_AFTER);
         }
-        let at = self.waiting.partition_point(|q| q.arrival < me.arrival);
+        let at = if mutant("join_at_the_end") {
+            self.waiting.len()
+        } else {
+            self.waiting.partition_point(|q| q.arrival < me.arrival)
+        };
         self.waiting.insert(at, me);
     }
 
@@ -106,7 +110,8 @@ impl Queue {
             return false;
         };
         let now = time::now();
-        let due = first.vain >= VAIN_MAX || self.fair_at.is_some_and(|at| now >= at);
+        let due = first.vain >= VAIN_MAX && !mutant("vain_not_counted")
+            || self.fair_at.is_some_and(|at| now >= at) && !mutant("time_not_counted");
         if due {
             self.fair_at = now.checked_add(FAIR_AFTER);
         }
@@ -250,6 +255,7 @@ impl RawLock {
     /// Q3: gives the lock up, to the longest waiter or to whoever comes first. Returns whom to wake.
     pub(super) fn pass_on(&self, side: &Side, fair: bool) -> Woken {
         let mut queue = side.queue.lock();
+        let fair = fair && !mutant("fair_ignored");
         let hand_over = (queue.fair_is_due() || fair) && !queue.waiting.is_empty();
         let first = queue.waiting.pop_front();
         // In a hand-over LOCKED stays set: from here on it is the waiter's.
