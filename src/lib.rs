@@ -42,6 +42,8 @@ pub type RandomState = foldhash::fast::RandomState;
 #[cfg(any(perkey_loom, perkey_shuttle))]
 #[doc(hidden)]
 pub mod model {
-    pub use crate::sync::model::*;
+    pub use crate::sync::model::tick;
+    #[cfg(perkey_loom)]
+    pub use crate::sync::model::use_time;
     pub use crate::sync::time::Instant;
 }

@@ -1,1 +1,2 @@
+//! Runs the loom scenarios and their failing twins.
 fn main() {}

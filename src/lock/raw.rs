@@ -5,7 +5,7 @@ use crate::lock::word::{self, LOCKED, PARKED};
 use crate::mutant::mutant;
 use crate::owner::{self, Owner, DEPTH_MAX};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sync::{time::Instant, Parker};
+use crate::sync::{guess, time::Instant, OwnWord, Parker};
 use std::sync::Arc;
 
 /// Why a lock, a reference or an insertion was refused: a count or a sequence is at its end.
@@ -38,7 +38,7 @@ impl Exhausted {
 /// Invariant: between an acquisition and its release only the owner stores to `owner`.
 pub(crate) struct RawLock {
     pub(crate) word: AtomicU64,
-    owner: AtomicU64,
+    owner: OwnWord,
     /// The queue, made by the first waiter and kept as long as the lock.
     pub(super) side: AtomicPtr<Side>,
 }
@@ -48,7 +48,7 @@ impl RawLock {
     pub(crate) const fn new() -> Self {
         Self {
             word: AtomicU64::new(0),
-            owner: AtomicU64::new(0),
+            owner: OwnWord::new(),
             side: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
@@ -57,7 +57,7 @@ impl RawLock {
     pub(crate) fn new() -> Self {
         Self {
             word: AtomicU64::new(0),
-            owner: AtomicU64::new(0),
+            owner: OwnWord::new(),
             side: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
@@ -65,28 +65,23 @@ impl RawLock {
     /// Does `me` hold the lock?
     #[inline]
     pub(crate) fn is_held_by(&self, me: Owner) -> bool {
-        // ORDERING: Relaxed, no partner needed. If the id is ours, this thread wrote it and has not taken it back: a
-        // thread always sees its own last store. If it is not ours it does not matter whose it is.
-        me.is_in(self.owner.load(Ordering::Relaxed))
+        me.is_in(self.owner.get())
     }
 
     /// How often the owner holds it. Only the owner may trust the answer.
     pub(crate) fn depth(&self) -> u64 {
-        // ORDERING: Relaxed, as in `is_held_by`.
-        owner::depth(self.owner.load(Ordering::Relaxed))
+        owner::depth(self.owner.get())
     }
 
     /// Holds it once more (I3). The caller is the owner.
     #[inline]
     pub(crate) fn deepen(&self) -> Result<(), Exhausted> {
-        // ORDERING: Relaxed both; only the owner stores here.
-        let o = self.owner.load(Ordering::Relaxed);
+        let o = self.owner.get();
         if owner::depth(o) >= DEPTH_MAX {
             return Err(Exhausted::Depth);
         }
         if !mutant("depth_not_counted") {
-            // ORDERING: Relaxed, see above.
-            self.owner.store(o + 1, Ordering::Relaxed);
+            self.owner.set(o + 1);
         }
         Ok(())
     }
@@ -94,8 +89,7 @@ impl RawLock {
     /// Notes `me` as the one who holds it, once. The caller has just taken it, or publishes the entry born locked.
     #[inline]
     pub(crate) fn set_owner(&self, me: Owner) {
-        // ORDERING: Relaxed; read by others only to find out that it is not they.
-        self.owner.store(me.once(), Ordering::Relaxed);
+        self.owner.set(me.once());
     }
 
     /// Notes that nobody holds it.
@@ -104,15 +98,12 @@ impl RawLock {
         if mutant("owner_not_cleared") {
             return;
         }
-        // ORDERING: Relaxed; ordered before the next owner's store by the Release of the exchange on `word` that follows
-        // and the Acquire of the next taker.
-        self.owner.store(0, Ordering::Relaxed);
+        self.owner.set(0);
     }
 
     /// Takes the lock if it is free; the rest of the word stays. `false`: somebody holds it.
     pub(crate) fn try_take(&self, me: Owner) -> bool {
-        // ORDERING: Relaxed; the exchange below re-reads the word.
-        let mut w = self.word.load(Ordering::Relaxed);
+        let mut w = guess(&self.word);
         while w & LOCKED == 0 {
             // ORDERING: Acquire on success, partner of the Release in `unlock`/`unlock_slow`: what the last holder did
             // happens before what we do (I1). Relaxed on failure: only the value is used.
@@ -138,25 +129,25 @@ impl RawLock {
 
     /// Gives one level back and, with the last one, the lock and `unit` references in one exchange. Returns the word after
     /// that, or `None` while levels are left. The caller is the owner. `fair` hands the lock to the longest waiter.
+    ///
+    /// `guess` is the word as it is when nobody else is there: trying it first saves a load.
     #[inline]
-    pub(crate) fn unlock(&self, unit: u64, fair: bool) -> Option<u64> {
-        // ORDERING: Relaxed both; only the owner stores here.
-        let o = self.owner.load(Ordering::Relaxed);
+    pub(crate) fn unlock(&self, unit: u64, guess: u64, fair: bool) -> Option<u64> {
+        let o = self.owner.get();
         if owner::depth(o) > 1 {
-            // ORDERING: Relaxed, see above.
-            self.owner.store(o - 1, Ordering::Relaxed);
+            self.owner.set(o - 1);
             return None;
         }
         self.clear_owner();
-        // ORDERING: Relaxed; the exchange re-reads the word.
-        let mut w = self.word.load(Ordering::Relaxed);
+        let mut w = guess;
         loop {
             if w & PARKED != 0 {
                 return Some(self.unlock_slow(unit, fair));
             }
             let new = word::settle(w - LOCKED - unit);
             // ORDERING: Release on success, partner of every Acquire that takes this lock, claims this entry or finds it
-            // gone (I1, I7). Relaxed on failure: only the value is used.
+            // gone (I1, I7). Acquire on failure, partner of the Release in `announce`: with PARKED comes the queue that
+            // its setter made.
             match self.word.compare_exchange_weak(
                 w,
                 new,
@@ -165,7 +156,11 @@ impl RawLock {
                 } else {
                     Ordering::Release
                 },
-                Ordering::Relaxed,
+                if mutant("parked_seen_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Acquire
+                },
             ) {
                 Ok(_) => return Some(new),
                 Err(now) => w = now,
@@ -181,23 +176,30 @@ impl RawLock {
             .side()
             .expect("PARKED is only set by a waiter, who made the queue");
         if mutant("reference_before_wake") {
-            let new = if unit == 0 { 0 } else { self.put(unit) };
+            let new = if unit == 0 {
+                0
+            } else {
+                self.put(unit, word::MEMBER | unit)
+            };
             self.pass_on(side, fair).iter().for_each(|p| p.unpark());
             return new;
         }
         let woken = self.pass_on(side, fair);
-        let new = if unit == 0 { 0 } else { self.put(unit) };
+        let new = if unit == 0 {
+            0
+        } else {
+            self.put(unit, word::MEMBER | unit)
+        };
         if let Some(parker) = woken {
             parker.unpark();
         }
         new
     }
 
-    /// Takes `unit` references off. Returns the word after that.
+    /// Takes `unit` references off. Returns the word after that. `guess` as in `unlock`.
     #[inline]
-    pub(crate) fn put(&self, unit: u64) -> u64 {
-        // ORDERING: Relaxed; the exchange re-reads the word.
-        let mut w = self.word.load(Ordering::Relaxed);
+    pub(crate) fn put(&self, unit: u64, guess: u64) -> u64 {
+        let mut w = guess;
         loop {
             let new = word::settle(w - unit);
             // ORDERING: Release on success: a claim or a death that sees the reference gone (Acquire) comes after all that

@@ -1,6 +1,7 @@
 //! [`ReentrantLock`]: the lock with data and without a table.
 
 use crate::lock::raw::{Exhausted, RawLock};
+use crate::lock::word::LOCKED;
 use crate::owner::Owner;
 use crate::sync::time::{now, Instant};
 use std::fmt;
@@ -174,7 +175,7 @@ impl<T: ?Sized> ReentrantLockGuard<'_, T> {
 
     /// Drops the guard and, if it was the last one, hands the lock to the longest waiter, if there is one.
     pub fn unlock_fair(self) {
-        self.lock.raw.unlock(0, true);
+        self.lock.raw.unlock(0, LOCKED, true);
         std::mem::forget(self);
     }
 }
@@ -190,7 +191,7 @@ impl<T: ?Sized> Deref for ReentrantLockGuard<'_, T> {
 impl<T: ?Sized> Drop for ReentrantLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock(0, false);
+        self.lock.raw.unlock(0, LOCKED, false);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::lock::word::{LOCKED, PARKED};
 use crate::mutant::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::time::{self, Instant};
-use crate::sync::{spin_limit, Mutex, Parker};
+use crate::sync::{guess, spin_limit, Mutex, Parker};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +125,7 @@ impl RawLock {
         let backoff = crossbeam_utils::Backoff::new();
         for _ in 0..spin_limit() {
             backoff.snooze();
-            // ORDERING: Relaxed; the exchange below re-reads the word.
-            let w = self.word.load(Ordering::Relaxed);
+            let w = guess(&self.word);
             if w & PARKED != 0 {
                 return false;
             }
@@ -229,9 +228,7 @@ impl RawLock {
         if mutant("parked_not_set") {
             return true;
         }
-        // ORDERING: Relaxed throughout; the queue is under the mutex, which the holder takes when he sees the flag, and the
-        // flag is in the word that he has to exchange.
-        let mut w = self.word.load(Ordering::Relaxed);
+        let mut w = guess(&self.word);
         loop {
             if w & LOCKED == 0 && !mutant("announce_unchecked") {
                 return false;
@@ -239,11 +236,16 @@ impl RawLock {
             if w & PARKED != 0 {
                 return true;
             }
-            // ORDERING: Relaxed, see above.
+            // ORDERING: Release, partner of the Acquire in `unlock_slow`: the holder finds the queue that we made. (Its
+            // contents are under the mutex.) Relaxed on failure: only the value is used.
             match self.word.compare_exchange_weak(
                 w,
                 w | PARKED,
-                Ordering::Relaxed,
+                if mutant("announce_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                },
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return true,

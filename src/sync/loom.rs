@@ -11,7 +11,7 @@ pub(crate) mod atomic {
 pub(crate) use loom::cell::UnsafeCell;
 
 /// A virtual clock.
-pub mod time {
+pub(crate) mod time {
     use std::time::Duration;
 
     /// A point in virtual time, in nanoseconds since the execution began.
@@ -39,7 +39,7 @@ pub mod time {
 }
 
 /// Steering for model tests.
-pub mod model {
+pub(crate) mod model {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
@@ -93,6 +93,41 @@ pub mod model {
 /// A model does not spin: it would only repeat states.
 pub(crate) const fn spin_limit() -> u32 {
     0
+}
+
+/// A load whose value does nothing but start an exchange that re-reads the word.
+///
+/// Here an exchange that fails, which reads the latest value: a stale one would make the exchange fail and come back with the
+/// latest, so exploring it adds executions and no outcome.
+pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
+    // ORDERING: Relaxed, as in the real one. No word of the crate is ever u64::MAX.
+    word.compare_exchange(
+        u64::MAX,
+        u64::MAX,
+        atomic::Ordering::Relaxed,
+        atomic::Ordering::Relaxed,
+    )
+    .unwrap_or_else(|now| now)
+}
+
+/// A word that is only stored to by its present owner, and read by others only to find out that they are not he.
+///
+/// Not loom's: the answer to "is it I?" is the same for every value that a weak memory may show (a thread never reads
+/// anything older than its own last store), so exploring those values adds executions and no outcome.
+pub(crate) struct OwnWord(std::sync::atomic::AtomicU64);
+
+impl OwnWord {
+    pub(crate) fn new() -> Self {
+        Self(std::sync::atomic::AtomicU64::new(0))
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

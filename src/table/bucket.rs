@@ -47,6 +47,9 @@ impl<K> Bucket<K> {
             return;
         }
         let (seq, place) = (stamp::seq(stamp), stamp::place(stamp));
+        if seq == 0 {
+            return; // nothing has been inserted yet
+        }
         if place == stamp::CHAIN {
             self.chain.promote(seq);
         } else {

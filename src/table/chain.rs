@@ -8,7 +8,7 @@
 //! Foreign code never runs under a pin: while a key is compared, a passing reference keeps its node in the list.
 
 use crate::lock::raw::Exhausted;
-use crate::lock::word::{stamp, CLAIMED, OVERFLOW};
+use crate::lock::word::{stamp, CLAIMED, LOCKED, MEMBER, OVERFLOW, USER};
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -55,6 +55,9 @@ impl<K> Bury for Node<K> {
         self.canary.bury();
     }
 }
+
+/// The word of a node that somebody holds and nobody else looks at.
+const IN_USE: u64 = MEMBER | OVERFLOW | LOCKED | USER;
 
 fn marked<T>(p: *mut T) -> bool {
     p.addr() & 1 == 1
@@ -166,7 +169,7 @@ impl<K> Chain<K> {
             node.canary.touch();
             if node.hash == hash {
                 // SAFETY: pinned.
-                if let Some(met) = unsafe { Entry::meet(core, this.cast(), me, stamped) }? {
+                if let Some(met) = unsafe { Entry::meet(core, this.cast(), me, stamped, IN_USE) }? {
                     drop(pin);
                     match f(met)? {
                         Step::Done(r) => return Ok(Some(r)),

@@ -24,6 +24,9 @@ pub(super) const DEFAULT_BUCKETS: usize = if cfg!(any(perkey_loom, perkey_shuttl
     32
 };
 
+/// The word of a slot that one thread holds and nobody else looks at.
+const HELD: u64 = word::MEMBER | word::LOCKED | USER;
+
 /// Keys that are to be dropped as soon as nothing is held: no claim, no pin, no reference.
 pub(super) struct Junk<K> {
     one: Option<K>,
@@ -129,7 +132,7 @@ impl<K> Core<K> {
     /// The references are the caller's, and he does not use them again.
     pub(super) unsafe fn put(&self, entry: NonNull<Entry<K>>, unit: u64, junk: &mut Junk<K>) {
         // SAFETY: the caller's references keep the entry until the exchange, after which it is not touched.
-        let after = unsafe { entry.as_ref() }.raw.put(unit);
+        let after = unsafe { entry.as_ref() }.raw.put(unit, word::MEMBER | unit);
         // SAFETY: as `after` says.
         unsafe { self.bury(entry, after, junk) };
     }
@@ -141,7 +144,7 @@ impl<K> Core<K> {
     #[inline]
     pub(super) unsafe fn unlock(&self, entry: NonNull<Entry<K>>, fair: bool) {
         // SAFETY: the level keeps the entry until the exchange, after which it is not touched.
-        let after = unsafe { entry.as_ref() }.raw.unlock(USER, fair);
+        let after = unsafe { entry.as_ref() }.raw.unlock(USER, HELD, fair);
         if let Some(after) = after {
             if word::phase(after) == DEAD {
                 let mut junk = Junk::default();
@@ -164,32 +167,46 @@ impl<K> Core<K> {
         }
     }
 
-    /// Waits until the lock of a used entry is ours. `None`: the deadline passed; nothing of the attempt is left.
+    /// Waits until the lock of a used entry is ours. `Ok(None)`: the deadline passed; nothing of the attempt is left.
     #[cold]
     pub(super) fn wait<'t>(
         &'t self,
         hold: Hold<'t, K>,
         me: Owner,
         deadline: Option<Instant>,
-    ) -> Option<KeyGuard<'t, K>> {
+    ) -> Result<Option<KeyGuard<'t, K>>, Exhausted> {
         let observer = self.observers.get();
         let began = observer.as_ref().map(|_| now());
         if let Some(o) = &observer {
             o.tell(|o| o.wait_began(hold.key()));
         }
-        let taken = hold.entry().raw.wait(me, deadline);
+        // Foreign code that ran since the search (the observer, a key's `Drop`) may have taken the lock for this thread and kept
+        // it: nobody waits for himself (I3).
+        let raw = &hold.entry().raw;
+        let mine = raw.is_held_by(me);
+        let taken = if mine {
+            raw.deepen()?;
+            true
+        } else {
+            raw.wait(me, deadline)
+        };
         let waited = || began.map_or_else(Default::default, |b| now().saturating_duration_since(b));
         if taken {
-            let guard = hold.into_guard();
+            let guard = if mine {
+                // SAFETY: held by this thread, one level of it just taken; that level's user is the first guard's, not `hold`.
+                unsafe { KeyGuard::from_held(self, hold.pointer()) }
+            } else {
+                hold.into_guard()
+            };
             if let Some(o) = &observer {
                 o.tell(|o| o.wait_ended(guard.key(), waited()));
             }
-            Some(guard)
+            Ok(Some(guard))
         } else {
             if let Some(o) = &observer {
                 o.tell(|o| o.wait_timed_out(hold.key(), waited()));
             }
-            None
+            Ok(None)
         }
     }
 
@@ -271,7 +288,7 @@ impl<K> Met<'_, K> {
                 let core = guard.core();
                 let entry = guard.into_entry();
                 // SAFETY: the level is the guard's, given back here.
-                let after = unsafe { entry.as_ref() }.raw.unlock(USER, false);
+                let after = unsafe { entry.as_ref() }.raw.unlock(USER, HELD, false);
                 if let Some(after) = after {
                     // SAFETY: as `after` says.
                     unsafe { core.bury(entry, after, junk) };

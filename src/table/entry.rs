@@ -5,7 +5,7 @@ use crate::lock::word::{self, CLAIMED, COUNT_MAX, LOCKED, MEMBER, PASSER, READY,
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::UnsafeCell;
+use crate::sync::{guess, UnsafeCell};
 use crate::table::core::{Core, Junk};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::Want;
@@ -67,21 +67,27 @@ impl<K> Entry<K> {
     pub(super) fn promote(&self, seq: u64) {
         // ORDERING: Relaxed. The stamp, read with Acquire, comes after the publication, so this is *ready* number `seq` or
         // something later; no number is published twice, so the exchange cannot hit anything else.
-        let w = self.word().load(Ordering::Relaxed);
+        let w = guess(self.word());
         if word::is_ready(w, seq) {
-            // ORDERING: Relaxed: it continues the release sequence of the publication, whose key and owner a search
-            // that reads *member* (Acquire, in `meet`) therefore sees. On failure somebody else has done it.
-            let _ = self.word().compare_exchange(
-                w,
-                word::promoted(w),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            self.promote_from(w);
         }
     }
 
+    /// Promotes the publication with this *ready* word, whose stamp stands.
+    pub(super) fn promote_from(&self, w: u64) {
+        // ORDERING: Relaxed: it continues the release sequence of the publication, whose key and owner a search
+        // that reads *member* (Acquire, in `meet`) therefore sees. On failure somebody else has done it.
+        let _ = self.word().compare_exchange(
+            w,
+            word::promoted(w),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
     /// Meets the entry at `this` on a search: takes a passing reference if it is a member. `stamped` is the number of the
-    /// publication that the bucket's stamp names, if the stamp names this entry.
+    /// publication that the bucket's stamp names, if the stamp names this entry. `guess` is the word as a search mostly finds it: trying it
+    /// first saves a load.
     ///
     /// # Safety
     /// `this` stays allocated during the call (a slot, or a node under a pin or a reference).
@@ -91,6 +97,7 @@ impl<K> Entry<K> {
         this: NonNull<Self>,
         me: Option<Owner>,
         stamped: Option<u64>,
+        guess: u64,
     ) -> Result<Option<Met<'t, K>>, Exhausted> {
         // SAFETY: promised by the caller.
         let entry = unsafe { this.as_ref() };
@@ -101,14 +108,14 @@ impl<K> Entry<K> {
         } else {
             Ordering::Acquire
         };
-        let mut w = entry.word().load(acquire);
+        if me.is_some_and(|me| entry.raw.is_held_by(me)) && entry.raw.deepen().is_ok() {
+            // SAFETY: this thread holds the lock, one level of which is the guard's now.
+            return Ok(Some(Met::Mine(unsafe { KeyGuard::from_held(core, this) })));
+        }
+        let mut w = guess;
         loop {
             match word::phase(w) {
                 MEMBER => {
-                    if me.is_some_and(|me| entry.raw.is_held_by(me)) && entry.raw.deepen().is_ok() {
-                        // SAFETY: this thread holds the lock, one level of which is the guard's now.
-                        return Ok(Some(Met::Mine(unsafe { KeyGuard::from_held(core, this) })));
-                    }
                     if word::passers(w) >= COUNT_MAX {
                         return Err(Exhausted::References);
                     }
@@ -118,7 +125,13 @@ impl<K> Entry<K> {
                         .word()
                         .compare_exchange_weak(w, w + PASSER, acquire, acquire)
                     {
-                        Ok(_) => return Ok(Some(Met::Passing(Pass { core, entry: this }))),
+                        Ok(_) => {
+                            return Ok(Some(Met::Passing(Pass {
+                                core,
+                                entry: this,
+                                seen: w + PASSER,
+                            })))
+                        }
                         Err(now) => w = now,
                     }
                 }
@@ -145,8 +158,7 @@ impl<K> Entry<K> {
 
     /// Claims an entry that is free or idle. `Some(had_key)` on success.
     pub(super) fn claim(&self) -> Option<bool> {
-        // ORDERING: Relaxed; the exchange decides.
-        let w = self.word().load(Ordering::Relaxed);
+        let w = guess(self.word());
         let claimable = word::idle(w)
             || word::phase(w) == word::FREE
             || mutant("claim_under_passers") && word::phase(w) == MEMBER && word::users(w) == 0;
@@ -176,8 +188,7 @@ impl<K> Entry<K> {
 
     /// Adds a user. The caller keeps the entry alive.
     pub(super) fn add_user(&self) -> Result<(), Exhausted> {
-        // ORDERING: Relaxed; the exchange decides.
-        let mut w = self.word().load(Ordering::Relaxed);
+        let mut w = guess(self.word());
         loop {
             if word::users(w) >= COUNT_MAX {
                 return Err(Exhausted::References);
@@ -200,6 +211,8 @@ impl<K> Entry<K> {
 pub(super) struct Pass<'t, K> {
     core: &'t Core<K>,
     entry: NonNull<Entry<K>>,
+    /// The word that taking it left: a good guess for the next exchange.
+    seen: u64,
 }
 
 impl<'t, K> Pass<'t, K> {
@@ -218,18 +231,22 @@ impl<'t, K> Pass<'t, K> {
     pub(super) fn settle(self, want: Want, me: Owner) -> Result<Option<Got<'t, K>>, Exhausted> {
         let (core, this) = (self.core, self.entry);
         let entry = self.entry();
-        if matches!(want, Want::Lock | Want::Try) && entry.raw.is_held_by(me) {
-            return Err(Exhausted::Depth); // `meet` could not deepen it
-        }
-        // ORDERING: Relaxed; the exchange decides.
-        let mut w = entry.word().load(Ordering::Relaxed);
+        let mut w = self.seen;
         loop {
             let locked = w & LOCKED != 0;
+            if locked && matches!(want, Want::Lock | Want::Try) && entry.raw.is_held_by(me) {
+                // `meet` could not deepen it, or the foreign code that compared the key has taken it since, and kept it.
+                entry.raw.deepen()?;
+                // SAFETY: this thread holds the lock, one level of which is the guard's now.
+                return Ok(Some(Got::Locked(unsafe {
+                    KeyGuard::from_held(core, this)
+                })));
+            }
             match want {
                 Want::Look => {
                     return Ok(Some(Got::Seen {
                         locked,
-                        mine: entry.raw.is_held_by(me),
+                        mine: locked && entry.raw.is_held_by(me),
                     }))
                 }
                 Want::Try if locked => return Ok(None),
@@ -279,8 +296,7 @@ impl<'t, K> Pass<'t, K> {
             if !ours(side) {
                 return false;
             }
-            // ORDERING: Relaxed; the exchange decides.
-            let mut w = self.entry().word().load(Ordering::Relaxed);
+            let mut w = guess(self.entry().word());
             loop {
                 if (w & WEAK == 0 && !mutant("upgrade_into_next_life")) || word::users(w) == 0 {
                     return false;

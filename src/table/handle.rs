@@ -56,7 +56,10 @@ impl<K> Hold<'_, K> {
         if raw.try_take(me) {
             return Ok(Some(hold.into_guard()));
         }
-        Ok(wait.and_then(|deadline| self.core.wait(hold, me, deadline)))
+        match wait {
+            Some(deadline) => self.core.wait(hold, me, deadline),
+            None => Ok(None),
+        }
     }
 
     /// The number of the present life, for weak handles.

@@ -164,7 +164,7 @@ impl<'t, K> Claim<'t, K> {
             Ordering::Relaxed,
         );
         if stamped.is_ok() {
-            entry.promote(seq);
+            entry.promote_from(ready);
             return Ok(true);
         }
         entry.raw.clear_owner();

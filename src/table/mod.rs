@@ -383,7 +383,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         Ok(match self.core.acquire(&query, &mut source)? {
             Some(Got::Locked(guard)) => Some(guard),
             Some(Got::Used(hold)) => match wait {
-                Some(deadline) => self.core.wait(hold, query.me, deadline),
+                Some(deadline) => self.core.wait(hold, query.me, deadline)?,
                 None => None,
             },
             Some(Got::Seen { .. }) | None => None,

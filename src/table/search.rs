@@ -5,6 +5,7 @@
 //! starts again by itself.
 
 use crate::lock::raw::Exhausted;
+use crate::lock::word::MEMBER;
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::Ordering;
@@ -55,7 +56,13 @@ impl<K> Core<K> {
             }
             // SAFETY: slots live as long as the table.
             let met = unsafe {
-                Entry::meet(self, NonNull::from(entry), me, stamped_at(stamp, i as u64))
+                Entry::meet(
+                    self,
+                    NonNull::from(entry),
+                    me,
+                    stamped_at(stamp, i as u64),
+                    MEMBER,
+                )
             }?;
             if let Some(met) = met {
                 match f(met)? {

@@ -1,0 +1,167 @@
+//! Exploring a model, keys with chosen hashes, data that shows an overlap.
+
+use loom::cell::UnsafeCell;
+use perkey::{KeyGuard, LockTable};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Explores every execution of `f`, up to `bound` preemptions, and prints how many there were. Nothing cuts it short: a model
+/// that is too large does not end, rather than pass.
+pub fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Send + Sync + 'static) -> u64 {
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = count.clone();
+    let bound = std::env::var("PERKEY_BOUND").map_or(bound, |b| b.parse().ok());
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = bound;
+    model.max_duration = None;
+    model.max_permutations = None;
+    model.checkpoint_file = None;
+    model.max_branches = 100_000;
+    let began = Instant::now();
+    model.check(move || {
+        let n = counter.fetch_add(1, Ordering::Relaxed);
+        if n % 100_000 == 0 && std::env::var_os("PERKEY_PROGRESS").is_some() {
+            println!("... {n}");
+        }
+        f();
+    });
+    let executions = count.load(Ordering::Relaxed);
+    let bound = bound.map_or_else(|| "none".to_owned(), |b| b.to_string());
+    println!(
+        "explored {name}: {executions} executions, bound {bound}, {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    executions
+}
+
+/// A key whose hash is its tens: 10 and 11 hash alike, 10 and 20 do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub u64);
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        h.write_u64(self.0 / 10);
+    }
+}
+
+/// Hands the number through.
+#[derive(Default)]
+pub struct Same(u64);
+
+impl Hasher for Same {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys write one u64");
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+}
+
+/// A table of one bucket with two slots.
+pub type Table = LockTable<Key, BuildHasherDefault<Same>>;
+
+/// The keys of the scenarios.
+pub const A: Key = Key(10);
+/// Hashes like [`A`].
+pub const A1: Key = Key(11);
+/// Another one.
+pub const B: Key = Key(20);
+/// And another.
+pub const C: Key = Key(30);
+
+const KEYS: [Key; 4] = [A, A1, B, C];
+
+/// A table, and a cell for each key that loom lets only one thread into at a time (I1).
+pub struct World {
+    /// The table under test.
+    pub table: Table,
+    cells: [UnsafeCell<u64>; 4],
+}
+
+// SAFETY: the cells are what is being tested: loom reports any two accesses that are not ordered.
+unsafe impl Sync for World {}
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for World {}
+
+impl World {
+    /// An empty table.
+    #[must_use]
+    #[allow(clippy::new_without_default, clippy::missing_panics_doc)]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            table: Table::default(),
+            cells: std::array::from_fn(|_| UnsafeCell::new(0)),
+        })
+    }
+
+    /// Writes to the data of `key`. To be called while it is held.
+    ///
+    /// # Panics
+    /// If the key is none of the scenarios'.
+    pub fn touch(&self, key: Key) {
+        let i = KEYS.iter().position(|k| *k == key).expect("a known key");
+        // SAFETY: loom checks it.
+        self.cells[i].with_mut(|n| unsafe { *n += 1 });
+    }
+
+    /// How often `key` was touched.
+    ///
+    /// # Panics
+    /// If the key is none of the scenarios'.
+    #[must_use]
+    pub fn touched(&self, key: Key) -> u64 {
+        let i = KEYS.iter().position(|k| *k == key).expect("a known key");
+        // SAFETY: loom checks it.
+        self.cells[i].with(|n| unsafe { *n })
+    }
+
+    fn in_hold(&self, guard: &KeyGuard<'_, Key>, key: Key) {
+        assert_eq!(*guard.key(), key, "the guard is for the asked key");
+        self.touch(key);
+    }
+
+    /// Locks, touches and releases one key after the other.
+    pub fn lock_all(&self, keys: &[Key]) {
+        for key in keys {
+            let guard = self.table.lock(key);
+            self.in_hold(&guard, *key);
+        }
+    }
+
+    /// The same with `try_lock`; returns how many were to be had.
+    pub fn try_all(&self, keys: &[Key]) -> usize {
+        keys.iter()
+            .filter(|key| {
+                let guard = self.table.try_lock(*key);
+                guard.inspect(|g| self.in_hold(g, **key)).is_some()
+            })
+            .count()
+    }
+
+    /// Locks all of them, holding each until the end.
+    pub fn hold_all(&self, keys: &[Key]) {
+        let mut held = Vec::new();
+        for key in keys {
+            let guard = self.table.lock(key);
+            self.in_hold(&guard, *key);
+            held.push(guard);
+        }
+    }
+}
+
+/// Runs `second` on a thread of its own and `first` on this one, then `after` with both at their end.
+pub fn two(
+    world: &Arc<World>,
+    first: impl FnOnce(&World),
+    second: impl FnOnce(&World) + 'static,
+) {
+    let theirs = world.clone();
+    let thread = loom::thread::spawn(move || second(&theirs));
+    first(world);
+    thread.join().expect("no panic in the other thread");
+}
