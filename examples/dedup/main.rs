@@ -2,7 +2,7 @@
 //!
 //! Several threads digest files. Two equal files may come up at the same moment on two of them; whoever comes second must
 //! see what the first has recorded. So each thread takes the lock of *its* digest while it compares a file with those
-//! recorded under that digest and records it ([`groups`]): equal files wait for each other, all others pass.
+//! recorded under that digest and records it (`groups`): equal files wait for each other, all others pass.
 //!
 //! ```text
 //! walk ─ paths ─▶ threads: digest (files) ─▶ lock of the digest: compare, record (groups) ─▶ table (report)
