@@ -79,7 +79,7 @@ const KEYS: [Key; 4] = [A, A1, B, C];
 /// A table, and a cell for each key that loom lets only one thread into at a time (I1).
 pub struct World {
     /// The table under test.
-    pub table: Table,
+    pub table: Arc<Table>,
     cells: [UnsafeCell<u64>; 4],
 }
 
@@ -94,7 +94,7 @@ impl World {
     #[allow(clippy::new_without_default, clippy::missing_panics_doc)]
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            table: Table::default(),
+            table: Arc::default(),
             cells: std::array::from_fn(|_| UnsafeCell::new(0)),
         })
     }
@@ -155,11 +155,7 @@ impl World {
 }
 
 /// Runs `second` on a thread of its own and `first` on this one, then `after` with both at their end.
-pub fn two(
-    world: &Arc<World>,
-    first: impl FnOnce(&World),
-    second: impl FnOnce(&World) + 'static,
-) {
+pub fn two(world: &Arc<World>, first: impl FnOnce(&World), second: impl FnOnce(&World) + 'static) {
     let theirs = world.clone();
     let thread = loom::thread::spawn(move || second(&theirs));
     first(world);

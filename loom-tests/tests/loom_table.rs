@@ -40,3 +40,39 @@ sequences! {
     lock_ab_lock_a1 None, lock_all: [A, B], [A1];
     lock_abc_lock_ba None, lock_all: [A, B, C], [B, A];
 }
+
+/// I1, I2: three threads, of which two make the same entry while the third takes its place.
+#[test]
+fn try_a_try_a_try_b() {
+    explore("try_a_try_a_try_b", Some(2), || {
+        let world = World::new();
+        let other = [[A].as_slice(), &[B, A]].map(|keys| {
+            let world = world.clone();
+            loom::thread::spawn(move || {
+                world.try_all(keys);
+            })
+        });
+        world.try_all(&[A]);
+        other.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(world.table.len(), 0);
+    });
+}
+
+/// I4, I6: equal hashes, only one of the two keys contended: the other thread never waits.
+#[test]
+fn contended_a_beside_a1() {
+    explore("contended_a_beside_a1", Some(2), || {
+        let world = World::new();
+        let contender = world.clone();
+        let contender = loom::thread::spawn(move || contender.lock_all(&[A]));
+        let beside = world.clone();
+        let beside = loom::thread::spawn(move || {
+            assert_eq!(beside.try_all(&[A1]), 1, "nobody else wants it");
+        });
+        world.lock_all(&[A]);
+        contender.join().unwrap();
+        beside.join().unwrap();
+        assert_eq!(world.touched(A), 2);
+        assert_eq!(world.table.len(), 0);
+    });
+}

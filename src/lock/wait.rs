@@ -20,7 +20,7 @@ use crate::lock::word::{LOCKED, PARKED};
 use crate::mutant::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::time::{self, Instant};
-use crate::sync::{guess, spin_limit, Mutex, Parker};
+use crate::sync::{guess, spin_limit, Canary, Mutex, Parker};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,7 @@ pub(crate) struct Side {
     queue: Mutex<Queue>,
     /// The number of the life that weak handles were made for; see `table/handle.rs`.
     pub(crate) life: AtomicU64,
+    canary: Canary,
 }
 
 impl Side {
@@ -76,6 +77,7 @@ impl Side {
         Self {
             queue: Mutex::new(Queue::default()),
             life: AtomicU64::new(0),
+            canary: Canary::new(),
         }
     }
 
@@ -83,6 +85,12 @@ impl Side {
     pub(crate) fn exclusively<R>(&self, f: impl FnOnce() -> R) -> R {
         let _queue = self.queue.lock();
         f()
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.canary.bury();
     }
 }
 
@@ -153,7 +161,7 @@ impl RawLock {
 
     /// Clears `PARKED` when the queue has become empty (Q1). Under the mutex.
     fn queue_changed(&self, queue: &Queue) {
-        if queue.waiting.is_empty() && !mutant("parked_never_cleared") {
+        if queue.waiting.is_empty() {
             // ORDERING: Relaxed; the flag is a hint to the holder, the queue itself is under the mutex.
             self.word.fetch_and(!PARKED, Ordering::Relaxed);
         }
@@ -256,6 +264,7 @@ impl RawLock {
 
     /// Q3: gives the lock up, to the longest waiter or to whoever comes first. Returns whom to wake.
     pub(super) fn pass_on(&self, side: &Side, fair: bool) -> Woken {
+        side.canary.touch();
         let mut queue = side.queue.lock();
         let fair = fair && !mutant("fair_ignored");
         let hand_over = (queue.fair_is_due() || fair) && !queue.waiting.is_empty();

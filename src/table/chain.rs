@@ -242,7 +242,11 @@ impl<K> Chain<K> {
                 }
                 // SAFETY: unlinked by us, so unreachable for later pins, and by nobody else; `Node` holds no key any more
                 // and drops none (its key is a `MaybeUninit`).
-                unsafe { pin.retire(this.as_ptr()) };
+                if mutant("retire_now") {
+                    node.canary.bury();
+                } else {
+                    unsafe { pin.retire(this.as_ptr()) };
+                }
                 if mutant("retire_twice") {
                     // SAFETY: none; a mutant.
                     unsafe { pin.retire(this.as_ptr()) };

@@ -161,7 +161,8 @@ impl<K> Entry<K> {
         let w = guess(self.word());
         let claimable = word::idle(w)
             || word::phase(w) == word::FREE
-            || mutant("claim_under_passers") && word::phase(w) == MEMBER && word::users(w) == 0;
+            || mutant("claim_under_passers") && word::phase(w) == MEMBER && word::users(w) == 0
+            || mutant("claim_in_use") && word::phase(w) == MEMBER && w & LOCKED == 0;
         if !claimable {
             return None;
         }
