@@ -291,7 +291,9 @@ fn the_longest_waiter_is_served() {
         let (mut mine, mut rounds) = (0, 0);
         while served.lock().unwrap().len() < 3 {
             rounds += 1;
-            assert!(rounds < 3 * 4, "{rounds} rounds, served: {served:?}");
+            assert!(rounds <= 12, "{rounds} rounds, served: {served:?}");
+            // Woken in vain once, then the lock is handed to him.
+            assert!(rounds <= 2 || !served.lock().unwrap().is_empty());
             drop(held);
             held = lock.lock();
             count(&held);
