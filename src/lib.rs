@@ -21,7 +21,9 @@
 //! # Map of the modules
 //! `sync` (the facade over std, loom, shuttle and the epoch) ← `owner` ← `lock` (one re-entrant lock) ← `table`.
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod lock;
 mod mutant;

@@ -7,12 +7,50 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Explores every execution of `f`, up to `bound` preemptions, and prints how many there were. Nothing cuts it short: a model
+/// How many preemptions an execution may have; `None` means any number.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// In CI.
+    ci: Option<usize>,
+    /// With `--full`: the highest that ends in ten minutes (five with the real epoch or three threads).
+    full: Option<usize>,
+}
+
+/// All executions, in CI too.
+pub const ALL: Bound = Bound { ci: None, full: None };
+
+/// Up to `ci` preemptions in CI, `full` with `--full`.
+#[must_use]
+pub const fn bounds(ci: usize, full: usize) -> Bound {
+    Bound {
+        ci: Some(ci),
+        full: Some(full),
+    }
+}
+
+/// Up to `ci` preemptions in CI, all executions with `--full`.
+#[must_use]
+pub const fn all_in_full(ci: usize) -> Bound {
+    Bound {
+        ci: Some(ci),
+        full: None,
+    }
+}
+
+/// Explores every execution of `f` within the bound, and prints how many there were. Nothing cuts it short: a model
 /// that is too large does not end, rather than pass.
-pub fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Send + Sync + 'static) -> u64 {
+///
+/// # Panics
+/// If an execution fails, or `PERKEY_BOUND` is no number.
+pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -> u64 {
     let count = Arc::new(AtomicU64::new(0));
     let counter = count.clone();
-    let bound = std::env::var("PERKEY_BOUND").map_or(bound, |b| b.parse().ok());
+    let full = std::env::var_os("PERKEY_FULL").is_some();
+    let bound = match std::env::var("PERKEY_BOUND").as_deref() {
+        Err(_) => if full { bound.full } else { bound.ci },
+        Ok("none") => None,
+        Ok(b) => Some(b.parse().expect("PERKEY_BOUND is a number or none")),
+    };
     let mut model = loom::model::Builder::new();
     model.preemption_bound = bound;
     model.max_duration = None;
@@ -21,10 +59,7 @@ pub fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Send + Sync + 's
     model.max_branches = 100_000;
     let began = Instant::now();
     model.check(move || {
-        let n = counter.fetch_add(1, Ordering::Relaxed);
-        if n % 100_000 == 0 && std::env::var_os("PERKEY_PROGRESS").is_some() {
-            println!("... {n}");
-        }
+        counter.fetch_add(1, Ordering::Relaxed);
         f();
     });
     let executions = count.load(Ordering::Relaxed);

@@ -2,7 +2,7 @@
 #![cfg(perkey_loom)]
 
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom_tests::{explore, two, World, A, B, C};
+use loom_tests::{bounds, explore, ALL, two, World, A, B, C};
 use perkey::model::{tick, use_time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// I5: an upgrade races the end of the last strong handle: it gets the lock alive, or nothing.
 #[test]
 fn upgrade_against_last_drop() {
-    explore("upgrade_against_last_drop", None, || {
+    explore("upgrade_against_last_drop", ALL, || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         let weak = strong.downgrade();
@@ -32,7 +32,7 @@ fn upgrade_against_last_drop() {
 /// I5: the same key in use again is a new life, which an old weak handle does not reach.
 #[test]
 fn upgrade_against_drop_and_handle() {
-    explore("upgrade_against_drop_and_handle", None, || {
+    explore("upgrade_against_drop_and_handle", ALL, || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         let weak = strong.downgrade();
@@ -58,7 +58,7 @@ fn upgrade_against_drop_and_handle() {
 /// I5: the passing reference of a search neither ends nor prolongs a life.
 #[test]
 fn upgrade_against_passing_search() {
-    explore("upgrade_against_passing_search", None, || {
+    explore("upgrade_against_passing_search", ALL, || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         let weak = strong.downgrade();
@@ -74,7 +74,7 @@ fn upgrade_against_passing_search() {
 /// I1, I5: an entry with a handle is not taken over, however many keys come by.
 #[test]
 fn handle_against_other_keys() {
-    explore("handle_against_other_keys", Some(3), || {
+    explore("handle_against_other_keys", bounds(3, 3), || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         two(
@@ -96,7 +96,7 @@ fn handle_against_other_keys() {
 /// I1, I6: waiting through a handle whose other users leave meanwhile.
 #[test]
 fn handle_lock_against_lock() {
-    explore("handle_lock_against_lock", Some(4), || {
+    explore("handle_lock_against_lock", bounds(4, 4), || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         two(
@@ -117,7 +117,7 @@ fn handle_lock_against_lock() {
 /// I7: shrinking takes idle entries only, and whoever comes for one finds it or makes it anew.
 #[test]
 fn shrink_against_lock() {
-    explore("shrink_against_lock", Some(4), || {
+    explore("shrink_against_lock", bounds(4, 4), || {
         let world = World::new();
         world.lock_all(&[A]);
         two(&world, |w| w.table.shrink_to_fit(), |w| w.lock_all(&[A, A]));
@@ -130,7 +130,7 @@ fn shrink_against_lock() {
 /// idle and shrunk away.
 #[test]
 fn timeout_and_shrink_against_unlock() {
-    explore("timeout_and_shrink_against_unlock", Some(3), || {
+    explore("timeout_and_shrink_against_unlock", bounds(3, 3), || {
         use_time();
         let world = World::new();
         let guard = world.table.lock_owned(&A);

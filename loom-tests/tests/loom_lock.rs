@@ -2,7 +2,7 @@
 #![cfg(perkey_loom)]
 
 use loom::cell::UnsafeCell;
-use loom_tests::explore;
+use loom_tests::{bounds, explore, ALL};
 use perkey::model::{tick, use_time};
 use perkey::ReentrantLock;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn lock_lock_unlock_unlock_twice() {
         drop(outer);
         inner.touch();
     }
-    explore("lock_lock_unlock_unlock_twice", None, || {
+    explore("lock_lock_unlock_unlock_twice", ALL, || {
         let l = lock();
         let t = spawn(&l, nested);
         nested(&l);
@@ -60,7 +60,7 @@ fn lock_lock_unlock_unlock_twice() {
 /// I1, I3, I6: the other takes it after it has changed hands; nobody is taken for an owner who has left.
 #[test]
 fn lock_unlock_lock_unlock_against_lock() {
-    explore("lock_unlock_lock_unlock_against_lock", None, || {
+    explore("lock_unlock_lock_unlock_against_lock", ALL, || {
         let l = lock();
         let t = spawn(&l, |l| l.lock().touch());
         l.lock().touch();
@@ -74,7 +74,7 @@ fn lock_unlock_lock_unlock_against_lock() {
 /// I1, I6: the lock is handed to the waiter, who wakes for other reasons, too.
 #[test]
 fn unlock_fair_against_lock() {
-    explore("unlock_fair_against_lock", None, || {
+    explore("unlock_fair_against_lock", ALL, || {
         let l = lock();
         let t = spawn(&l, |l| l.lock().touch());
         let guard = l.lock();
@@ -88,7 +88,7 @@ fn unlock_fair_against_lock() {
 /// I1: `try_lock` gets it or not, and what it gets is exclusive.
 #[test]
 fn try_lock_against_lock() {
-    explore("try_lock_against_lock", None, || {
+    explore("try_lock_against_lock", ALL, || {
         let l = lock();
         let t = spawn(&l, |l| {
             if let Some(guard) = l.try_lock() {
@@ -104,7 +104,7 @@ fn try_lock_against_lock() {
 /// I6: a time-out races the release: the waiter has the lock or has left nothing behind.
 #[test]
 fn timeout_against_unlock() {
-    explore("timeout_against_unlock", None, || {
+    explore("timeout_against_unlock", ALL, || {
         use_time();
         let l = lock();
         let guard = l.lock();
@@ -125,7 +125,7 @@ fn timeout_against_unlock() {
 /// I6: a time-out races a grant.
 #[test]
 fn timeout_against_grant() {
-    explore("timeout_against_grant", None, || {
+    explore("timeout_against_grant", ALL, || {
         use_time();
         let l = lock();
         let guard = l.lock();
@@ -144,7 +144,7 @@ fn timeout_against_grant() {
 /// I6: of two waiters one times out while the release is on its way: the other must run all the same.
 #[test]
 fn timeout_against_unlock_against_lock() {
-    explore("timeout_against_unlock_against_lock", Some(2), || {
+    explore("timeout_against_unlock_against_lock", bounds(2, 2), || {
         use_time();
         let l = lock();
         let guard = l.lock();
@@ -165,7 +165,7 @@ fn timeout_against_unlock_against_lock() {
 /// I1, I6: three threads, one round each.
 #[test]
 fn lock_against_lock_against_lock() {
-    explore("lock_against_lock_against_lock", Some(3), || {
+    explore("lock_against_lock_against_lock", bounds(3, 3), || {
         let l = lock();
         let t = [
             spawn(&l, |l| l.lock().touch()),

@@ -1,12 +1,12 @@
 //! Overflow: more keys alive than slots, with the real crossbeam-epoch inside. Bounded, as its registration and collection explode.
 #![cfg(perkey_loom)]
 
-use loom_tests::{explore, two, World, A, A1, B, C};
+use loom_tests::{bounds, explore, ALL, two, World, A, A1, B, C};
 
 /// I1, I2, I7: both slots are taken; two threads make, find and end the same entry of the chain.
 #[test]
 fn chained_c_against_chained_c() {
-    explore("chained_c_against_chained_c", Some(2), || {
+    explore("chained_c_against_chained_c", bounds(2, 2), || {
         let world = World::new();
         let held = (world.table.lock(&A), world.table.lock(&B));
         two(
@@ -26,7 +26,7 @@ fn chained_c_against_chained_c() {
 /// I2, I7: two keys in the chain at once; one leaves while the other is looked for.
 #[test]
 fn chained_c_against_chained_a1() {
-    explore("chained_c_against_chained_a1", Some(2), || {
+    explore("chained_c_against_chained_a1", bounds(2, 2), || {
         let world = World::new();
         let held = (world.table.lock(&A), world.table.lock(&B));
         two(
@@ -46,7 +46,7 @@ fn chained_c_against_chained_a1() {
 /// I7: a search walks over a node that is unlinked and retired meanwhile; the epoch is made to advance.
 #[test]
 fn walk_against_removal() {
-    explore("walk_against_removal", Some(2), || {
+    explore("walk_against_removal", bounds(2, 2), || {
         let world = World::new();
         let held = (world.table.lock(&A), world.table.lock(&B));
         let chained = world.table.lock(&C);
@@ -66,7 +66,7 @@ fn walk_against_removal() {
 /// I1: a key that leaves the chain and comes back in a slot.
 #[test]
 fn chained_c_against_slot_c() {
-    explore("chained_c_against_slot_c", Some(2), || {
+    explore("chained_c_against_slot_c", bounds(2, 2), || {
         let world = World::new();
         let a = world.table.lock(&A);
         let b = world.table.lock(&B);

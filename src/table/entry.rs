@@ -299,7 +299,11 @@ impl<'t, K> Pass<'t, K> {
             }
             let mut w = guess(self.entry().word());
             loop {
-                if (w & WEAK == 0 && !mutant("upgrade_into_next_life")) || word::users(w) == 0 {
+                let over = w & WEAK == 0 || word::users(w) == 0;
+                if over
+                    && !mutant("upgrade_of_the_dead")
+                    && !(mutant("upgrade_into_next_life") && word::users(w) > 0)
+                {
                     return false;
                 }
                 if word::users(w) >= COUNT_MAX {
