@@ -64,7 +64,9 @@ fn main() -> ExitCode {
         Some("shuttle") => check(&SHUTTLE, full, &mut tally),
         Some("verify") => verify(full, &mut tally),
         _ => {
-            eprintln!("usage: cargo verify | cargo loom | cargo shuttle, each with -- --full if wanted");
+            eprintln!(
+                "usage: cargo verify | cargo loom | cargo shuttle, each with -- --full if wanted"
+            );
             return ExitCode::from(2);
         }
     }
@@ -79,7 +81,10 @@ fn main() -> ExitCode {
 /// The workspace.
 fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("the package is in the workspace").to_owned()
+    package
+        .parent()
+        .expect("the package is in the workspace")
+        .to_owned()
 }
 
 /// Cargo, in the workspace, with these flags for the compiler.
@@ -103,13 +108,79 @@ fn cargo(flags: &str, target: &str, args: &[&str]) -> Command {
 fn verify(full: bool, tally: &mut Tally) {
     let steps: &[(&str, &str, &str, &[&str])] = &[
         ("formatting", "", "", &["fmt", "--all", "--check"]),
-        ("clippy", "", "", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        ("clippy under loom", LOOM.flags, "loom", &["clippy", "-p", "loom-tests", "--all-targets", "--", "-D", "warnings"]),
-        ("clippy under shuttle", SHUTTLE.flags, "shuttle", &["clippy", "-p", "loom-tests", "--all-targets", "--", "-D", "warnings"]),
-        ("documentation", "", "", &["doc", "--no-deps", "-p", "perkey", "--document-private-items"]),
-        ("tests", "", "", &["test", "--release", "-p", "perkey", "--no-fail-fast"]),
-        ("tests without optimisation", "", "", &["test", "-p", "perkey", "--lib", "--test", "api", "--test", "foreign"]),
-        ("the ends of the counts", "--cfg perkey_small", "small", &["test", "--release", "-p", "perkey", "--test", "widths"]),
+        (
+            "clippy",
+            "",
+            "",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        (
+            "clippy under loom",
+            LOOM.flags,
+            "loom",
+            &[
+                "clippy",
+                "-p",
+                "loom-tests",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        (
+            "clippy under shuttle",
+            SHUTTLE.flags,
+            "shuttle",
+            &[
+                "clippy",
+                "-p",
+                "loom-tests",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        (
+            "documentation",
+            "",
+            "",
+            &[
+                "doc",
+                "--no-deps",
+                "-p",
+                "perkey",
+                "--document-private-items",
+            ],
+        ),
+        (
+            "tests",
+            "",
+            "",
+            &["test", "--release", "-p", "perkey", "--no-fail-fast"],
+        ),
+        (
+            "tests without optimisation",
+            "",
+            "",
+            &[
+                "test", "-p", "perkey", "--lib", "--test", "api", "--test", "foreign",
+            ],
+        ),
+        (
+            "the ends of the counts",
+            "--cfg perkey_small",
+            "small",
+            &["test", "--release", "-p", "perkey", "--test", "widths"],
+        ),
     ];
     for (name, flags, target, args) in steps {
         println!("\n== {name}");
@@ -136,7 +207,15 @@ struct Test {
 
 /// Builds the checker's tests and lists them.
 fn tests(checker: &Checker) -> Option<Vec<Test>> {
-    let args = ["test", "--release", "-p", "loom-tests", "--tests", "--no-run", "--message-format=json-render-diagnostics"];
+    let args = [
+        "test",
+        "--release",
+        "-p",
+        "loom-tests",
+        "--tests",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ];
     let out = cargo(checker.flags, checker.name, &args)
         .stderr(Stdio::inherit())
         .output()
@@ -152,14 +231,24 @@ fn tests(checker: &Checker) -> Option<Vec<Test>> {
         };
         let binary = PathBuf::from(rest.split('"').next()?);
         let stem = binary.file_stem()?.to_string_lossy().into_owned();
-        let file = stem.rsplit_once('-').map_or(&*stem, |(file, _)| file).to_owned();
+        let file = stem
+            .rsplit_once('-')
+            .map_or(&*stem, |(file, _)| file)
+            .to_owned();
         if !checker.prefixes.iter().any(|p| file.starts_with(p)) {
             continue;
         }
-        let list = Command::new(&binary).args(["--list", "--format=terse"]).output().ok()?;
+        let list = Command::new(&binary)
+            .args(["--list", "--format=terse"])
+            .output()
+            .ok()?;
         for test in String::from_utf8_lossy(&list.stdout).lines() {
             if let Some(name) = test.strip_suffix(": test") {
-                tests.push(Test { binary: binary.clone(), file: file.clone(), name: name.to_owned() });
+                tests.push(Test {
+                    binary: binary.clone(),
+                    file: file.clone(),
+                    name: name.to_owned(),
+                });
             }
         }
     }
@@ -199,8 +288,14 @@ fn run(test: &Test, mutant: Option<&Twin>, full: bool) -> End {
     };
     // The output is small but for a failing model's trace: read it on the side, so that the pipe never fills.
     let readers = [
-        child.stdout.take().map(|o| Box::new(o) as Box<dyn std::io::Read + Send>),
-        child.stderr.take().map(|e| Box::new(e) as Box<dyn std::io::Read + Send>),
+        child
+            .stdout
+            .take()
+            .map(|o| Box::new(o) as Box<dyn std::io::Read + Send>),
+        child
+            .stderr
+            .take()
+            .map(|e| Box::new(e) as Box<dyn std::io::Read + Send>),
     ]
     .map(|pipe| {
         std::thread::spawn(move || {
@@ -227,10 +322,20 @@ fn run(test: &Test, mutant: Option<&Twin>, full: bool) -> End {
     match status {
         None => End::TooLong,
         Some(status) => {
-            let output = Output { status, stdout, stderr };
-            let text = [&*String::from_utf8_lossy(&output.stdout), &*String::from_utf8_lossy(&output.stderr)].concat();
+            let output = Output {
+                status,
+                stdout,
+                stderr,
+            };
+            let text = [
+                &*String::from_utf8_lossy(&output.stdout),
+                &*String::from_utf8_lossy(&output.stderr),
+            ]
+            .concat();
             if status.success() {
-                let said = text.lines().filter_map(|l| Some(l.split_once("explored ")?.1));
+                let said = text
+                    .lines()
+                    .filter_map(|l| Some(l.split_once("explored ")?.1));
                 End::Passed(said.collect::<Vec<_>>().join("; "))
             } else {
                 End::Failed(text)
@@ -272,17 +377,32 @@ fn check(checker: &Checker, full: bool, tally: &mut Tally) {
         fault(format!("there are no {} tests", checker.name));
     }
     for twin in checker.twins {
-        if !tests.iter().any(|t| t.file == twin.file && t.name == twin.test) {
-            fault(format!("{} is to be killed by {}::{}, which is not there", twin.mutant, twin.file, twin.test));
+        if !tests
+            .iter()
+            .any(|t| t.file == twin.file && t.name == twin.test)
+        {
+            fault(format!(
+                "{} is to be killed by {}::{}, which is not there",
+                twin.mutant, twin.file, twin.test
+            ));
         }
     }
     for name in mutants() {
-        if !suite::LOOM.iter().chain(suite::SHUTTLE).any(|t| t.mutant == name) {
+        if !suite::LOOM
+            .iter()
+            .chain(suite::SHUTTLE)
+            .any(|t| t.mutant == name)
+        {
             fault(format!("no test is known to kill the mutant {name}"));
         }
     }
     each(&tests, |test| {
-        if checker.name == "loom" && !checker.twins.iter().any(|t| t.file == test.file && t.test == test.name) {
+        if checker.name == "loom"
+            && !checker
+                .twins
+                .iter()
+                .any(|t| t.file == test.file && t.test == test.name)
+        {
             fault(format!("{}::{} has no failing twin", test.file, test.name));
         }
         match run(test, None, full) {
@@ -291,21 +411,39 @@ fn check(checker: &Checker, full: bool, tally: &mut Tally) {
                 count(true);
             }
             End::Failed(text) => fault(format!("{}::{}\n{text}", test.file, test.name)),
-            End::TooLong => fault(format!("{}::{} took longer than {LIMIT:?}", test.file, test.name)),
+            End::TooLong => fault(format!(
+                "{}::{} took longer than {LIMIT:?}",
+                test.file, test.name
+            )),
         }
     });
     each(checker.twins, |twin| {
-        let Some(test) = tests.iter().find(|t| t.file == twin.file && t.name == twin.test) else {
+        let Some(test) = tests
+            .iter()
+            .find(|t| t.file == twin.file && t.name == twin.test)
+        else {
             return; // said above
         };
         let began = Instant::now();
         match run(test, Some(twin), false) {
             End::Failed(_) => {
-                println!("killed  {:24} by {}::{} in {:.1} s", twin.mutant, twin.file, twin.test, began.elapsed().as_secs_f64());
+                println!(
+                    "killed  {:24} by {}::{} in {:.1} s",
+                    twin.mutant,
+                    twin.file,
+                    twin.test,
+                    began.elapsed().as_secs_f64()
+                );
                 count(true);
             }
-            End::Passed(_) => fault(format!("the mutant {} survived {}::{}", twin.mutant, twin.file, twin.test)),
-            End::TooLong => fault(format!("the mutant {} did not fail {}::{} in time", twin.mutant, twin.file, twin.test)),
+            End::Passed(_) => fault(format!(
+                "the mutant {} survived {}::{}",
+                twin.mutant, twin.file, twin.test
+            )),
+            End::TooLong => fault(format!(
+                "the mutant {} did not fail {}::{} in time",
+                twin.mutant, twin.file, twin.test
+            )),
         }
     });
 }
@@ -318,7 +456,10 @@ fn mutants() -> BTreeSet<String> {
             if path.is_dir() {
                 walk(&path, found);
             } else if let Ok(text) = std::fs::read_to_string(&path) {
-                let names = text.split("mutant(\"").skip(1).filter_map(|rest| rest.split('"').next());
+                let names = text
+                    .split("mutant(\"")
+                    .skip(1)
+                    .filter_map(|rest| rest.split('"').next());
                 found.extend(names.map(str::to_owned));
             }
         }

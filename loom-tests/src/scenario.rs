@@ -17,7 +17,10 @@ pub struct Bound {
 }
 
 /// All executions, in CI too.
-pub const ALL: Bound = Bound { ci: None, full: None };
+pub const ALL: Bound = Bound {
+    ci: None,
+    full: None,
+};
 
 /// Up to `ci` preemptions in CI, `full` with `--full`.
 #[must_use]
@@ -47,7 +50,13 @@ pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -
     let counter = count.clone();
     let full = std::env::var_os("PERKEY_FULL").is_some();
     let bound = match std::env::var("PERKEY_BOUND").as_deref() {
-        Err(_) => if full { bound.full } else { bound.ci },
+        Err(_) => {
+            if full {
+                bound.full
+            } else {
+                bound.ci
+            }
+        }
         Ok("none") => None,
         Ok(b) => Some(b.parse().expect("PERKEY_BOUND is a number or none")),
     };

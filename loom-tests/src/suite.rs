@@ -13,7 +13,12 @@ pub(crate) struct Twin {
 }
 
 const fn twin(mutant: &'static str, file: &'static str, test: &'static str, bound: u8) -> Twin {
-    Twin { mutant, file, test, bound: Some(bound) }
+    Twin {
+        mutant,
+        file,
+        test,
+        bound: Some(bound),
+    }
 }
 
 /// The twins of the loom scenarios.

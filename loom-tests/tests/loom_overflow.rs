@@ -1,7 +1,7 @@
 //! Overflow: more keys alive than slots, with the real crossbeam-epoch inside. Bounded, as its registration and collection explode.
 #![cfg(perkey_loom)]
 
-use loom_tests::{bounds, explore, ALL, two, World, A, A1, B, C};
+use loom_tests::{bounds, explore, two, World, A, A1, B, C};
 
 /// I1, I2, I7: both slots are taken; two threads make, find and end the same entry of the chain.
 #[test]

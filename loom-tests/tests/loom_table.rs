@@ -1,7 +1,7 @@
 //! The table's protocol, one bucket of two slots, nothing in the overflow.
 #![cfg(perkey_loom)]
 
-use loom_tests::{bounds, explore, ALL, two, World, A, A1, B, C};
+use loom_tests::{bounds, explore, two, World, A, A1, ALL, B, C};
 
 macro_rules! sequences {
     ($($(#[$doc:meta])* $name:ident $bound:expr, $how:ident: $first:expr, $second:expr;)*) => {$(

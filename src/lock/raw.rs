@@ -5,7 +5,7 @@ use crate::lock::word::{self, LOCKED, PARKED};
 use crate::mutant::mutant;
 use crate::owner::{self, Owner, DEPTH_MAX};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sync::{guess, time::Instant, OwnWord, Parker};
+use crate::sync::{guess, start, time::Instant, OwnWord, Parker};
 use std::sync::Arc;
 
 /// Why a lock, a reference or an insertion was refused: a count or a sequence is at its end.
@@ -130,16 +130,17 @@ impl RawLock {
     /// Gives one level back and, with the last one, the lock and `unit` references in one exchange. Returns the word after
     /// that, or `None` while levels are left. The caller is the owner. `fair` hands the lock to the longest waiter.
     ///
-    /// `guess` is the word as it is when nobody else is there: trying it first saves a load.
+    /// `usual` is the word as it is when nobody else is there.
     #[inline]
-    pub(crate) fn unlock(&self, unit: u64, guess: u64, fair: bool) -> Option<u64> {
+    pub(crate) fn unlock(&self, unit: u64, usual: u64, fair: bool) -> Option<u64> {
         let o = self.owner.get();
         if owner::depth(o) > 1 {
             self.owner.set(o - 1);
             return None;
         }
         self.clear_owner();
-        let mut w = guess;
+        // ORDERING: Acquire, as the failure below.
+        let mut w = start(&self.word, usual, Ordering::Acquire);
         loop {
             if w & PARKED != 0 {
                 return Some(self.unlock_slow(unit, fair));
@@ -196,10 +197,11 @@ impl RawLock {
         new
     }
 
-    /// Takes `unit` references off. Returns the word after that. `guess` as in `unlock`.
+    /// Takes `unit` references off. Returns the word after that. `usual` as in `unlock`.
     #[inline]
-    pub(crate) fn put(&self, unit: u64, guess: u64) -> u64 {
-        let mut w = guess;
+    pub(crate) fn put(&self, unit: u64, usual: u64) -> u64 {
+        // ORDERING: Relaxed, as the failure below.
+        let mut w = start(&self.word, usual, Ordering::Relaxed);
         loop {
             let new = word::settle(w - unit);
             // ORDERING: Release on success: a claim or a death that sees the reference gone (Acquire) comes after all that

@@ -101,6 +101,9 @@ pub(crate) const fn promoted(w: u64) -> u64 {
 /// with its last reference.
 #[inline]
 pub(crate) const fn settle(w: u64) -> u64 {
+    if w & (WEAK | OVERFLOW) == 0 {
+        return w; // the usual case, as a branch: foretold, where what follows has to be waited for
+    }
     let w = if users(w) == 0 { w & !WEAK } else { w };
     if w & OVERFLOW != 0 && phase(w) == MEMBER && unreferenced(w) {
         w & !PHASE_MASK | DEAD

@@ -110,6 +110,12 @@ pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
     .unwrap_or_else(|now| now)
 }
 
+/// What to start an exchange from: the usual value. If it is not the right one the exchange fails and says what is, with
+/// the failure's ordering, which is that of the real one's load.
+pub(crate) fn start(_: &atomic::AtomicU64, usual: u64, _: atomic::Ordering) -> u64 {
+    usual
+}
+
 /// A word that is only stored to by its present owner, and read by others only to find out that they are not he.
 ///
 /// Not loom's: the answer to "is it I?" is the same for every value that a weak memory may show (a thread never reads

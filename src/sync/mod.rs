@@ -12,7 +12,7 @@
 //! The back ends offer the same names:
 //! `atomic::{AtomicU64, AtomicPtr, Ordering}`, `UnsafeCell` (loom's closure interface), `Mutex` (no poison),
 //! `Parker` (one sleeping place), `Canary` (notices a use after free where the checker can), `thread_number`,
-//! `guess` (a load whose value only starts an exchange), `OwnWord` (a word that only its owner stores to),
+//! `guess` and `start` (loads that only start an exchange), `OwnWord` (a word that only its owner stores to),
 //! `time::{Instant, now}`, `spin_limit`, and `epoch::{pin, Pin}`.
 
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
@@ -31,7 +31,7 @@ pub(crate) mod epoch;
 
 pub(crate) use backend::time;
 pub(crate) use backend::{
-    atomic, enter_once, guess, spin_limit, thread_number, Canary, Mutex, OwnWord, Parker,
+    atomic, enter_once, guess, spin_limit, start, thread_number, Canary, Mutex, OwnWord, Parker,
     UnsafeCell,
 };
 

@@ -91,6 +91,14 @@ pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
     word.load(atomic::Ordering::Relaxed)
 }
 
+/// What to start an exchange from: the word as it is. (A checker may start from `_usual` instead, and learn the rest from the
+/// exchange's failure, whose ordering is `failure`.)
+#[inline]
+pub(crate) fn start(word: &atomic::AtomicU64, _usual: u64, failure: atomic::Ordering) -> u64 {
+    // ORDERING: that of the exchange's failure, as what is found here need not be found by it again.
+    word.load(failure)
+}
+
 /// A word that is only stored to by its present owner, and read by others only to find out that they are not he.
 #[derive(Debug)]
 pub(crate) struct OwnWord(atomic::AtomicU64);

@@ -58,6 +58,24 @@ impl<K> Bucket<K> {
         }
     }
 
+    /// The slots whose key has this hash, as bits.
+    #[inline]
+    pub(super) fn having(&self, hash: u64) -> u32 {
+        let mut slots = 0;
+        for (i, its) in self.hashes.iter().enumerate() {
+            // ORDERING: Acquire, partner of the Release in `Claim::fill`: if the slot has been taken over from the key that
+            // we look for, we come after its last holder (I1; loom: `{a,b}|{a}`).
+            let its = its.load(if mutant("hash_load_relaxed") {
+                Ordering::Relaxed
+            } else {
+                Ordering::Acquire
+            });
+            // No branch: which slot it is cannot be foretold.
+            slots |= u32::from(its == hash) << i;
+        }
+        slots
+    }
+
     pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
         // ORDERING: Acquire, so that a count after a join sees what came before it.
         self.entries

@@ -245,10 +245,11 @@ impl<K> Chain<K> {
                 if mutant("retire_now") {
                     node.canary.bury();
                 } else {
+                    // SAFETY: see above.
                     unsafe { pin.retire(this.as_ptr()) };
                 }
                 if mutant("retire_twice") {
-                    // SAFETY: none; a mutant.
+                    // SAFETY: none: this is what the model has to find.
                     unsafe { pin.retire(this.as_ptr()) };
                 }
                 at = unmark(next);

@@ -54,7 +54,7 @@ impl<K> Junk<K> {
 /// The buckets. Each is a shard of its own: no two share a word, let alone a lock.
 pub(super) struct Core<K> {
     buckets: Box<[CachePadded<Bucket<K>>]>,
-    /// 64 - log2 of the number of buckets.
+    /// 64 - log2 of the number of buckets; 63 for a single one, too.
     shift: u32,
     /// Numbers of publications that go to a chain, at least as large as every one given out.
     tickets: AtomicU64,
@@ -77,7 +77,7 @@ impl<K> Core<K> {
             buckets: (0..buckets)
                 .map(|_| CachePadded::new(Bucket::new()))
                 .collect(),
-            shift: 64 - buckets.trailing_zeros(),
+            shift: (64 - buckets.trailing_zeros()).min(63),
             tickets: AtomicU64::new(0),
             lives: AtomicU64::new(0),
             observers: Observers::default(),
@@ -88,9 +88,10 @@ impl<K> Core<K> {
     /// hasher leaves in the low bits.
     #[inline]
     pub(super) fn bucket(&self, hash: u64) -> &Bucket<K> {
-        let mixed = u128::from(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> self.shift;
-        #[allow(clippy::cast_possible_truncation)] // below the number of buckets
-        &self.buckets[mixed as usize]
+        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift;
+        #[allow(clippy::cast_possible_truncation)] // masked
+        let at = mixed as usize & (self.buckets.len() - 1);
+        &self.buckets[at]
     }
 
     pub(super) fn buckets(&self) -> impl Iterator<Item = &Bucket<K>> {

@@ -5,7 +5,7 @@ use crate::lock::word::{self, CLAIMED, COUNT_MAX, LOCKED, MEMBER, PASSER, READY,
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{guess, UnsafeCell};
+use crate::sync::{guess, start, UnsafeCell};
 use crate::table::core::{Core, Junk};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::Want;
@@ -64,6 +64,7 @@ impl<K> Entry<K> {
     }
 
     /// Promotes the publication number `seq`, whose stamp stands, if that has not been done yet (help).
+    #[inline]
     pub(super) fn promote(&self, seq: u64) {
         // ORDERING: Relaxed. The stamp, read with Acquire, comes after the publication, so this is *ready* number `seq` or
         // something later; no number is published twice, so the exchange cannot hit anything else.
@@ -74,6 +75,7 @@ impl<K> Entry<K> {
     }
 
     /// Promotes the publication with this *ready* word, whose stamp stands.
+    #[inline]
     pub(super) fn promote_from(&self, w: u64) {
         // ORDERING: Relaxed: it continues the release sequence of the publication, whose key and owner a search
         // that reads *member* (Acquire, in `meet`) therefore sees. On failure somebody else has done it.
@@ -156,7 +158,37 @@ impl<K> Entry<K> {
         }
     }
 
+    /// A passing reference on a member that nobody holds, if one exchange gets it. `None` says nothing.
+    #[inline]
+    pub(super) fn pass<'t>(core: &'t Core<K>, entry: &'t Self) -> Option<Pass<'t, K>> {
+        // ORDERING: Relaxed, as the failure below.
+        let w = start(entry.word(), MEMBER, Ordering::Relaxed);
+        if word::phase(w) != MEMBER || w & LOCKED != 0 || word::passers(w) >= COUNT_MAX {
+            return None;
+        }
+        // ORDERING: Acquire on success, as in `meet`. Relaxed on failure: nothing is concluded from it.
+        entry
+            .word()
+            .compare_exchange(
+                w,
+                w + PASSER,
+                if mutant("meet_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Acquire
+                },
+                Ordering::Relaxed,
+            )
+            .ok()?;
+        Some(Pass {
+            core,
+            entry: NonNull::from(entry),
+            seen: w + PASSER,
+        })
+    }
+
     /// Claims an entry that is free or idle. `Some(had_key)` on success.
+    #[inline]
     pub(super) fn claim(&self) -> Option<bool> {
         let w = guess(self.word());
         let claimable = word::idle(w)
@@ -225,6 +257,32 @@ impl<'t, K> Pass<'t, K> {
     pub(super) fn key(&self) -> &K {
         // SAFETY: the reference keeps the key.
         unsafe { self.entry().key() }
+    }
+
+    /// The key is the one asked for: turns the reference into the lock, if one exchange does it. `None` says nothing.
+    #[inline]
+    pub(super) fn take(self, me: Owner) -> Option<KeyGuard<'t, K>> {
+        if word::users(self.seen) >= COUNT_MAX {
+            return None;
+        }
+        // ORDERING: Acquire on success, as in `settle`. Relaxed on failure: nothing is concluded from it.
+        self.entry()
+            .word()
+            .compare_exchange(
+                self.seen,
+                (self.seen - PASSER + USER) | LOCKED,
+                if mutant("settle_relaxed") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Acquire
+                },
+                Ordering::Relaxed,
+            )
+            .ok()?;
+        let this = ManuallyDrop::new(self);
+        this.entry().raw.set_owner(me);
+        // SAFETY: LOCKED and one user are ours since the exchange.
+        Some(unsafe { KeyGuard::from_held(this.core, this.entry) })
     }
 
     /// The key is the one asked for: turns the reference into what is wanted. `Ok(None)`: somebody else holds the lock

@@ -88,7 +88,9 @@ impl<K> Core<K> {
     pub(super) fn revive(&self, hash: u64, life: u64) -> Option<Hold<'_, K>> {
         let bucket = self.bucket(hash);
         let mut junk = Junk::default();
-        let found = self.visit(bucket, bucket.stamp(), hash, None, &mut junk, |met| {
+        let stamp = bucket.stamp();
+        let slots = bucket.having(hash);
+        let found = self.visit(bucket, stamp, slots, hash, None, &mut junk, |met| {
             let Met::Passing(pass) = met else {
                 return Ok(Step::Next(met));
             };

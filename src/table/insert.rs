@@ -14,7 +14,7 @@ use crate::owner::Owner;
 use crate::sync::atomic::Ordering;
 use crate::table::bucket::Bucket;
 use crate::table::chain::Node;
-use crate::table::core::{Core, Junk, Refused};
+use crate::table::core::{Core, Junk, Refused, SLOTS};
 use crate::table::entry::{Entry, Got};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::search::Query;
@@ -45,21 +45,39 @@ struct Claim<'t, K> {
 }
 
 impl<'t, K> Claim<'t, K> {
-    /// Claims the first slot that is free or idle; each is tried once.
-    fn slot(core: &'t Core<K>, bucket: &'t Bucket<K>) -> Option<Self> {
+    /// Claims a slot that is free or idle. Each is tried once, in turn from the one after the last insertion's on: keys leave
+    /// in the order in which they came, and none leaves before all slots are taken.
+    #[inline]
+    fn slot(core: &'t Core<K>, bucket: &'t Bucket<K>, seen: u64) -> Option<Self> {
         // ORDERING: Relaxed; a mutant.
         while mutant("wait_for_claimed")
             && word::phase(bucket.entries[0].word().load(Ordering::Relaxed)) == CLAIMED
         {}
-        bucket.entries.iter().enumerate().find_map(|(i, entry)| {
-            entry.claim().map(|keyed| Self {
-                core,
-                bucket,
-                entry: NonNull::from(entry),
-                place: i as u64,
-                keyed,
-            })
-        })
+        // Any order is right. A model with two slots has to take slots over more often than they would be in turn.
+        let mut place = if cfg!(perkey_loom) {
+            stamp::CHAIN
+        } else {
+            stamp::place(seen)
+        };
+        for _ in 0..SLOTS {
+            place = if place + 1 < SLOTS as u64 {
+                place + 1
+            } else {
+                0
+            };
+            #[allow(clippy::cast_possible_truncation)] // below SLOTS
+            let entry = &bucket.entries[place as usize];
+            if let Some(keyed) = entry.claim() {
+                return Some(Self {
+                    core,
+                    bucket,
+                    entry: NonNull::from(entry),
+                    place,
+                    keyed,
+                });
+            }
+        }
+        None
     }
 
     /// A new node with its key, linked into the chain.
@@ -89,6 +107,7 @@ impl<'t, K> Claim<'t, K> {
     }
 
     /// Writes the key of a claimed slot.
+    #[inline]
     fn fill(&mut self, hash: u64, source: &mut impl Source<K>, junk: &mut Junk<K>) {
         // SAFETY: claimed, and `keyed` says that it holds a key; no longer.
         let old = std::mem::take(&mut self.keyed).then(|| unsafe { self.entry().take_key() });
@@ -111,6 +130,7 @@ impl<'t, K> Claim<'t, K> {
     }
 
     /// Publishes the entry and puts the bucket's stamp on it, from `seen`. `Ok(false)`: another insertion came first.
+    #[inline]
     fn publish(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
         let (bucket, entry) = (self.bucket, self.entry());
         let seq = if self.place == stamp::CHAIN {
@@ -229,11 +249,46 @@ impl<K> Core<K> {
         source: &mut impl Source<K>,
     ) -> Result<Option<Got<'_, K>>, Refused<K>> {
         let bucket = self.bucket(q.hash);
-        let mut junk = Junk::default();
         let seen = bucket.stamp();
-        if let Some(got) = self.search(bucket, seen, q, &mut junk)? {
-            drop(junk); // foreign code: `got` is released if it panics
-            return Ok(got);
+        let slots = bucket.having(q.hash);
+        if slots != 0 && matches!(q.want, Want::Lock | Want::Try) {
+            // The usual case: the first one with this hash is the key, and ours already or free.
+            let entry = &bucket.entries[slots.trailing_zeros() as usize];
+            if entry.raw.is_held_by(q.me) {
+                if entry.raw.deepen().is_ok() {
+                    // SAFETY: this thread holds the lock, one level of which is the guard's now.
+                    let guard = unsafe { KeyGuard::from_held(self, NonNull::from(entry)) };
+                    if (q.eq)(guard.key()) {
+                        return Ok(Some(Got::Locked(guard)));
+                    }
+                }
+            } else if let Some(pass) = Entry::pass(self, entry) {
+                if (q.eq)(pass.key()) {
+                    if let Some(guard) = pass.take(q.me) {
+                        return Ok(Some(Got::Locked(guard)));
+                    }
+                }
+            }
+        }
+        self.acquire_slow(bucket, seen, slots, q, source)
+    }
+
+    /// `acquire`, when the first try has not done it. A function of its own to keep that one short.
+    #[inline(never)]
+    fn acquire_slow<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        bucket: &'t Bucket<K>,
+        seen: u64,
+        slots: u32,
+        q: &Query<E>,
+        source: &mut impl Source<K>,
+    ) -> Result<Option<Got<'t, K>>, Refused<K>> {
+        let mut junk = Junk::default();
+        if slots != 0 || !bucket.chain.is_empty() {
+            if let Some(got) = self.search(bucket, seen, slots, q, &mut junk)? {
+                drop(junk); // foreign code: `got` is released if it panics
+                return Ok(got);
+            }
         }
         let got = self.insert(bucket, seen, q, source, &mut junk)?;
         drop(junk);
@@ -250,7 +305,7 @@ impl<K> Core<K> {
         junk: &mut Junk<K>,
     ) -> Result<Option<Got<'t, K>>, Refused<K>> {
         source.prepare().map_err(Refused::WrongKey)?;
-        let claim = if let Some(mut claim) = Claim::slot(self, bucket) {
+        let claim = if let Some(mut claim) = Claim::slot(self, bucket, seen) {
             claim.fill(q.hash, source, junk);
             claim
         } else {
@@ -263,7 +318,8 @@ impl<K> Core<K> {
             if mutant("no_second_search") {
                 continue;
             }
-            if let Some(got) = self.search(bucket, seen, q, junk)? {
+            let slots = bucket.having(q.hash);
+            if let Some(got) = self.search(bucket, seen, slots, q, junk)? {
                 claim.give_up(junk);
                 return Ok(got);
             }

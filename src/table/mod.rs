@@ -412,7 +412,9 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         let query = self.query(key, Want::Look);
         let bucket = self.core.bucket(query.hash);
         let mut junk = Junk::default();
-        let got = self.core.search(bucket, bucket.stamp(), &query, &mut junk);
+        let stamp = bucket.stamp();
+        let slots = bucket.having(query.hash);
+        let got = self.core.search(bucket, stamp, slots, &query, &mut junk);
         drop(junk);
         match got {
             Ok(got) => got.flatten().is_some_and(f),

@@ -8,7 +8,6 @@ use crate::lock::raw::Exhausted;
 use crate::lock::word::MEMBER;
 use crate::mutant::mutant;
 use crate::owner::Owner;
-use crate::sync::atomic::Ordering;
 use crate::table::bucket::Bucket;
 use crate::table::core::{stamped_at, Core, Junk};
 use crate::table::entry::{Entry, Got, Met};
@@ -32,28 +31,23 @@ pub(super) struct Query<E> {
 }
 
 impl<K> Core<K> {
-    /// Calls `f` with every member that has this hash, until it is done. `stamp` was read before.
-    #[inline]
+    /// Calls `f` with every member that has this hash, until it is done. `stamp` was read before, and then `slots`: those
+    /// that have this hash.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn visit<'t, R>(
         &'t self,
         bucket: &'t Bucket<K>,
         stamp: u64,
+        mut slots: u32,
         hash: u64,
         me: Option<Owner>,
         junk: &mut Junk<K>,
         mut f: impl FnMut(Met<'t, K>) -> Result<Step<'t, K, R>, Exhausted>,
     ) -> Result<Option<R>, Exhausted> {
-        for (i, (entry, its)) in bucket.entries.iter().zip(&bucket.hashes).enumerate() {
-            // ORDERING: Acquire, partner of the Release in `Claim::publish`: if the slot has been taken over from the key that
-            // we look for, we come after its last holder (I1; loom: `{a,b}|{a}`).
-            let its = its.load(if mutant("hash_load_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Acquire
-            });
-            if its != hash {
-                continue;
-            }
+        while slots != 0 {
+            let i = slots.trailing_zeros() as usize;
+            slots &= slots - 1;
+            let entry = &bucket.entries[i];
             // SAFETY: slots live as long as the table.
             let met = unsafe {
                 Entry::meet(
@@ -78,15 +72,15 @@ impl<K> Core<K> {
     }
 
     /// Looks for a key and takes what `q.want` says. `None`: not there. `Some(None)`: locked, and `want` does not wait.
-    #[inline]
     pub(super) fn search<'t, E: Fn(&K) -> bool>(
         &'t self,
         bucket: &'t Bucket<K>,
         stamp: u64,
+        slots: u32,
         q: &Query<E>,
         junk: &mut Junk<K>,
     ) -> Result<Option<Option<Got<'t, K>>>, Exhausted> {
-        self.visit(bucket, stamp, q.hash, Some(q.me), junk, |met| {
+        self.visit(bucket, stamp, slots, q.hash, Some(q.me), junk, |met| {
             if !(q.eq)(met.key()) && !mutant("hash_is_key") {
                 return Ok(Step::Next(met));
             }
