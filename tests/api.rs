@@ -1,4 +1,5 @@
 //! What the table offers, sentence by sentence.
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
 mod common;
@@ -793,7 +794,7 @@ fn an_observer_is_not_called_on_the_uncontended_path() {
         drop(t.lock(&1000));
     });
     drop(guards);
-    drop(t.handle(&1).downgrade());
+    let _ = t.handle(&1).downgrade();
     t.shrink_to_fit();
     assert_eq!((events.all(), t.len()), (vec![], 0));
 }
@@ -1025,6 +1026,7 @@ fn an_observer_may_keep_the_lock_whose_wait_begins() {
             KEPT.with_borrow_mut(|k| k.push(guard));
         }
     });
+    #[allow(clippy::type_complexity)]
     let ways: [fn(&LockTable<u64>) -> Option<usize>; 2] = [
         |t| {
             t.try_lock_for(&1, Duration::from_secs(5))

@@ -3,6 +3,7 @@
 //! The auto traits are probed in an ordinary test, in both directions. The programs in `tests/ui` are given to `rustc` itself: a
 //! line marked `//~ CODE` must be refused with that code (the texts of errors change from one compiler to the next, codes do
 //! not; `-` stands for an error without a code), no other line may be, and the program without its marked lines must compile.
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small, miri)))]
 
 use perkey::{

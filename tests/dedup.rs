@@ -1,4 +1,5 @@
 //! `examples/dedup`: the program on real trees, and its groups on files whose digests are made up.
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle)))]
 #![forbid(unsafe_code)]
 

@@ -4,6 +4,7 @@
 //! A test runs an operation again and again and springs a trap at the first, second, third … call of one kind, until the
 //! operation ends without reaching it. After each run the table must be as a simple account of the living guards and handles
 //! says, and every key that was ever made must have been dropped once.
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
 mod common;

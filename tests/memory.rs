@@ -1,6 +1,7 @@
 //! Memory (I5, I7, I8), with an allocator that counts.
 //!
 //! The allocator sees all threads, so each test takes [`alone`] first; what has to be exact is counted per thread.
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 // A weak handle without a table of its own has no destructor today; the tests do not rely on that.
 #![allow(clippy::drop_non_drop, clippy::forget_non_drop)]

@@ -2,6 +2,7 @@
 //!
 //! Several guards, handles and weak handles are alive at once and go in any order, some are forgotten, the table shrinks in
 //! between. The model counts levels and users in a map; the table must give the same answers after every step.
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
 mod common;

@@ -1,5 +1,6 @@
-//! The first things a user does.
-#![cfg(not(any(perkey_loom, perkey_shuttle)))]
+//! The first things a user does; small enough for Miri.
+#![allow(clippy::pedantic)]
+#![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
 use perkey::LockTable;
 use std::sync::Arc;
@@ -50,34 +51,11 @@ fn handles_and_weak_handles() {
 #[test]
 fn more_keys_than_slots() {
     let t = LockTable::<u64>::new();
-    let guards: Vec<_> = (0..5000).map(|k| t.lock(&k)).collect();
-    assert_eq!(t.len(), 5000);
-    for k in 0..5000 {
+    let guards: Vec<_> = (0..500).map(|k| t.lock(&k)).collect();
+    assert_eq!(t.len(), 500);
+    for k in 0..500 {
         assert!(t.is_held(&k));
     }
     drop(guards);
-    assert!(t.is_empty());
-    println!("{t:?}");
-}
-
-#[test]
-fn waiting_hands_over() {
-    let t = LockTable::<u64>::new();
-    let n = std::cell::UnsafeCell::new(0u64);
-    struct Shared<'a>(&'a std::cell::UnsafeCell<u64>);
-    unsafe impl Sync for Shared<'_> {}
-    let s = Shared(&n);
-    std::thread::scope(|sc| {
-        for _ in 0..4 {
-            sc.spawn(|| {
-                let s = &s;
-                for _ in 0..20_000 {
-                    let _g = t.lock(&7);
-                    unsafe { *s.0.get() += 1 };
-                }
-            });
-        }
-    });
-    assert_eq!(n.into_inner(), 80_000);
     assert!(t.is_empty());
 }

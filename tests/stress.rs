@@ -1,5 +1,6 @@
 //! Real threads and data that is not atomic: every overlap of two holders shows as a count that is wrong or a mark of
 //! somebody else's (I1), every lost wake-up as a hang (I6), every leak as a table that is not empty (I5).
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 #![allow(clippy::many_single_char_names)]
 

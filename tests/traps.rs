@@ -22,6 +22,7 @@
 //! | 30 hostile hash | here; `stress.rs` |
 //! | 31 lying `Eq` | here |
 //! | 32 panics | here; `foreign.rs`, `api.rs`, `stress.rs` |
+#![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
 mod common;

@@ -2,6 +2,7 @@
 //!
 //! Depth and references end at 3, the insertions of a bucket at 40. At each end `lock` panics with a clear message, `try_*`
 //! declines, what is there goes on working, and nothing wraps.
+#![allow(clippy::pedantic)]
 #![cfg(all(perkey_small, not(any(perkey_loom, perkey_shuttle))))]
 
 mod common;

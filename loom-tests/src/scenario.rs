@@ -198,7 +198,10 @@ impl World {
     }
 }
 
-/// Runs `second` on a thread of its own and `first` on this one, then `after` with both at their end.
+/// Runs `second` on a thread of its own and `first` on this one, until both are at their end.
+///
+/// # Panics
+/// If the thread does.
 pub fn two(world: &Arc<World>, first: impl FnOnce(&World), second: impl FnOnce(&World) + 'static) {
     let theirs = world.clone();
     let thread = loom::thread::spawn(move || second(&theirs));

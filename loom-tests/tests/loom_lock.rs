@@ -172,7 +172,9 @@ fn lock_against_lock_against_lock() {
             spawn(&l, |l| l.lock().touch()),
         ];
         l.lock().touch();
-        t.into_iter().for_each(|t| t.join().unwrap());
+        for t in t {
+            t.join().unwrap();
+        }
         assert_eq!(l.lock().get(), 3);
     });
 }

@@ -53,7 +53,9 @@ fn try_a_try_a_try_b() {
             })
         });
         world.try_all(&[A]);
-        other.into_iter().for_each(|t| t.join().unwrap());
+        for t in other {
+            t.join().unwrap();
+        }
         assert_eq!(world.table.len(), 0);
     });
 }

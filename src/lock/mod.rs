@@ -15,3 +15,30 @@ pub(crate) mod word;
 
 pub use reentrant::{ReentrantLock, ReentrantLockGuard};
 pub(crate) use wait::Side;
+
+use crate::sync::time::{now, Instant};
+use std::time::Duration;
+
+/// How long to wait for a lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Not at all.
+    No,
+    /// Until the deadline, if there is one.
+    Until(Option<Instant>),
+}
+
+impl Patience {
+    /// As long as it takes.
+    pub(crate) const ENDLESS: Self = Self::Until(None);
+
+    /// For `timeout`, if the clock reaches as far; else as long as it takes.
+    pub(crate) fn lasting(timeout: Duration) -> Self {
+        Self::Until(now().checked_add(timeout))
+    }
+
+    /// Until `deadline`.
+    pub(crate) fn until(deadline: Instant) -> Self {
+        Self::Until(Some(deadline))
+    }
+}

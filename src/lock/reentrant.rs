@@ -2,8 +2,9 @@
 
 use crate::lock::raw::{Exhausted, RawLock};
 use crate::lock::word::LOCKED;
+use crate::lock::Patience;
 use crate::owner::Owner;
-use crate::sync::time::{now, Instant};
+use crate::sync::time::Instant;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -72,7 +73,7 @@ impl<T: ?Sized> ReentrantLock<T> {
     /// If this thread holds it 2^20 - 1 times already.
     #[inline]
     pub fn lock(&self) -> ReentrantLockGuard<'_, T> {
-        match self.acquire(Some(None)) {
+        match self.acquire(Patience::ENDLESS) {
             Ok(Some(guard)) => guard,
             Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
             Err(e) => e.panic(),
@@ -82,32 +83,26 @@ impl<T: ?Sized> ReentrantLock<T> {
     /// Takes the lock if no other thread holds it. Never blocks. `None` too when this thread can hold it no more often.
     #[inline]
     pub fn try_lock(&self) -> Option<ReentrantLockGuard<'_, T>> {
-        self.acquire(None).ok().flatten()
+        self.acquire(Patience::No).ok().flatten()
     }
 
     /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
     pub fn try_lock_for(&self, timeout: Duration) -> Option<ReentrantLockGuard<'_, T>> {
-        self.acquire(Some(now().checked_add(timeout)))
-            .ok()
-            .flatten()
+        self.acquire(Patience::lasting(timeout)).ok().flatten()
     }
 
     /// Takes the lock; gives up at `deadline`.
     pub fn try_lock_until(&self, deadline: Instant) -> Option<ReentrantLockGuard<'_, T>> {
-        self.acquire(Some(Some(deadline))).ok().flatten()
+        self.acquire(Patience::until(deadline)).ok().flatten()
     }
 
-    /// `wait`: `None` not at all, `Some(None)` for ever, `Some(Some(t))` until `t`.
     #[inline]
-    fn acquire(
-        &self,
-        wait: Option<Option<Instant>>,
-    ) -> Result<Option<ReentrantLockGuard<'_, T>>, Exhausted> {
+    fn acquire(&self, wait: Patience) -> Result<Option<ReentrantLockGuard<'_, T>>, Exhausted> {
         let me = Owner::current();
         if self.raw.is_held_by(me) {
             self.raw.deepen()?;
         } else if !self.raw.try_take(me) {
-            let Some(deadline) = wait else {
+            let Patience::Until(deadline) = wait else {
                 return Ok(None);
             };
             if !self.raw.wait(me, deadline) {

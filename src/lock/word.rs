@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_counts_do_not_touch_each_other() {
-        let full = MEMBER | COUNT_MAX * USER | COUNT_MAX * PASSER;
+        let full = MEMBER | (COUNT_MAX * USER) | (COUNT_MAX * PASSER);
         assert_eq!((users(full), passers(full)), (COUNT_MAX, COUNT_MAX));
         assert_eq!(phase(full - USER), MEMBER);
         assert_eq!(users(full - PASSER), COUNT_MAX);

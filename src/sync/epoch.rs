@@ -120,6 +120,7 @@ mod imp {
     impl Pin {
         /// # Safety
         /// As for the real epoch.
+        #[allow(clippy::unused_self)] // the real one needs it
         pub(crate) unsafe fn retire<T: super::Bury>(&self, node: *mut T) {
             let mut m = model();
             let waits_for = m.open.clone();

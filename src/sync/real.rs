@@ -180,10 +180,10 @@ fn next_number(limit: u64) -> u64 {
         atomic::Ordering::Relaxed,
         |last| (last < limit).then_some(last + 1),
     );
-    match last {
-        Ok(last) => last + 1,
-        Err(_) => panic!("perkey: the owner numbers are used up ({limit} threads)"),
-    }
+    let Ok(last) = last else {
+        panic!("perkey: the owner numbers are used up ({limit} threads)");
+    };
+    last + 1
 }
 
 /// Runs `f` unless it is running on this thread already.

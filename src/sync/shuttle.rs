@@ -62,6 +62,9 @@ pub(crate) mod model {
     }
 
     /// Moves the clock and wakes everybody who sleeps with a deadline.
+    ///
+    /// # Panics
+    /// If the duration does not fit 64 bits of nanoseconds.
     pub fn tick(d: Duration) {
         let nanos = u64::try_from(d.as_nanos()).expect("a virtual duration fits 64 bits");
         CLOCK

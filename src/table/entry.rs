@@ -94,13 +94,13 @@ impl<K> Entry<K> {
     /// # Safety
     /// `this` stays allocated during the call (a slot, or a node under a pin or a reference).
     #[inline]
-    pub(super) unsafe fn meet<'t>(
-        core: &'t Core<K>,
+    pub(super) unsafe fn meet(
+        core: &Core<K>,
         this: NonNull<Self>,
         me: Option<Owner>,
         stamped: Option<u64>,
         guess: u64,
-    ) -> Result<Option<Met<'t, K>>, Exhausted> {
+    ) -> Result<Option<Met<'_, K>>, Exhausted> {
         // SAFETY: promised by the caller.
         let entry = unsafe { this.as_ref() };
         // ORDERING: Acquire here and on failure below, also where the outcome is "not here": whoever ended the tenancy of the
@@ -285,9 +285,8 @@ impl<'t, K> Pass<'t, K> {
         Some(unsafe { KeyGuard::from_held(this.core, this.entry) })
     }
 
-    /// The key is the one asked for: turns the reference into what is wanted. `Ok(None)`: somebody else holds the lock
-    /// and `want` does not wait.
-    pub(super) fn settle(self, want: Want, me: Owner) -> Result<Option<Got<'t, K>>, Exhausted> {
+    /// The key is the one asked for: turns the reference into what is wanted.
+    pub(super) fn settle(self, want: Want, me: Owner) -> Result<Got<'t, K>, Exhausted> {
         let (core, this) = (self.core, self.entry);
         let entry = self.entry();
         let mut w = self.seen;
@@ -297,25 +296,23 @@ impl<'t, K> Pass<'t, K> {
                 // `meet` could not deepen it, or the foreign code that compared the key has taken it since, and kept it.
                 entry.raw.deepen()?;
                 // SAFETY: this thread holds the lock, one level of which is the guard's now.
-                return Ok(Some(Got::Locked(unsafe {
-                    KeyGuard::from_held(core, this)
-                })));
+                return Ok(Got::Locked(unsafe { KeyGuard::from_held(core, this) }));
             }
             match want {
                 Want::Look => {
-                    return Ok(Some(Got::Seen {
+                    return Ok(Got::Seen {
                         locked,
                         mine: locked && entry.raw.is_held_by(me),
-                    }))
+                    })
                 }
-                Want::Try if locked => return Ok(None),
+                Want::Try if locked => return Ok(Got::Busy),
                 _ => {}
             }
             if word::users(w) >= COUNT_MAX {
                 return Err(Exhausted::References);
             }
             let take = want != Want::Handle && !locked;
-            let new = w - PASSER + USER | if take { LOCKED } else { 0 };
+            let new = (w - PASSER + USER) | if take { LOCKED } else { 0 };
             // ORDERING: Acquire, partner of the Release in `unlock` (I1). Relaxed on failure: only the value is used.
             match entry.word().compare_exchange_weak(
                 w,
@@ -329,14 +326,14 @@ impl<'t, K> Pass<'t, K> {
             ) {
                 Ok(_) => {
                     let _ = ManuallyDrop::new(self);
-                    return Ok(Some(if take {
+                    return Ok(if take {
                         entry_of(this).raw.set_owner(me);
                         // SAFETY: LOCKED and one user are ours since the exchange.
                         Got::Locked(unsafe { KeyGuard::from_held(core, this) })
                     } else {
                         // SAFETY: one user is ours since the exchange.
                         Got::Used(unsafe { Hold::from_user(core, this) })
-                    }));
+                    });
                 }
                 Err(now) => w = now,
             }
@@ -416,6 +413,8 @@ pub(super) enum Got<'t, K> {
     Locked(KeyGuard<'t, K>),
     /// One user, without the lock: a handle, or somebody who has to wait.
     Used(Hold<'t, K>),
+    /// Nothing: somebody else holds the lock, and it is not to be waited for.
+    Busy,
     /// Looked at only.
     Seen { locked: bool, mine: bool },
 }

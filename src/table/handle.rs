@@ -6,9 +6,10 @@
 
 use crate::lock::raw::Exhausted;
 use crate::lock::word::WEAK;
+use crate::lock::Patience;
 use crate::owner::Owner;
 use crate::sync::atomic::Ordering;
-use crate::sync::time::{now, Instant};
+use crate::sync::time::Instant;
 use crate::table::core::{Core, Junk};
 use crate::table::entry::Met;
 use crate::table::guard::{Hold, KeyGuard};
@@ -35,11 +36,7 @@ impl<K> Hold<'_, K> {
         unsafe { Hold::from_user(self.core, self.pointer()) }
     }
 
-    /// `wait`: `None` not at all, `Some(None)` for ever, `Some(Some(t))` until `t`.
-    pub(super) fn lock(
-        &self,
-        wait: Option<Option<Instant>>,
-    ) -> Result<Option<KeyGuard<'_, K>>, Exhausted> {
+    pub(super) fn lock(&self, wait: Patience) -> Result<Option<KeyGuard<'_, K>>, Exhausted> {
         let me = Owner::current();
         let raw = &self.entry().raw;
         if raw.is_held_by(me) {
@@ -57,8 +54,8 @@ impl<K> Hold<'_, K> {
             return Ok(Some(hold.into_guard()));
         }
         match wait {
-            Some(deadline) => self.core.wait(hold, me, deadline),
-            None => Ok(None),
+            Patience::Until(deadline) => self.core.wait(hold, me, deadline),
+            Patience::No => Ok(None),
         }
     }
 
@@ -113,7 +110,7 @@ impl<'t, K> KeyLock<'t, K> {
     /// # Panics
     /// If this thread's depth or the references on the key are at their end.
     pub fn lock(&self) -> KeyGuard<'t, K> {
-        match self.acquire(Some(None)) {
+        match self.acquire(Patience::ENDLESS) {
             Ok(Some(guard)) => guard,
             Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
             Err(e) => e.panic(),
@@ -122,22 +119,20 @@ impl<'t, K> KeyLock<'t, K> {
 
     /// Takes the lock if no other thread holds it. Never blocks.
     pub fn try_lock(&self) -> Option<KeyGuard<'t, K>> {
-        self.acquire(None).ok().flatten()
+        self.acquire(Patience::No).ok().flatten()
     }
 
     /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
     pub fn try_lock_for(&self, timeout: Duration) -> Option<KeyGuard<'t, K>> {
-        self.acquire(Some(now().checked_add(timeout)))
-            .ok()
-            .flatten()
+        self.acquire(Patience::lasting(timeout)).ok().flatten()
     }
 
     /// Takes the lock; gives up at `deadline`.
     pub fn try_lock_until(&self, deadline: Instant) -> Option<KeyGuard<'t, K>> {
-        self.acquire(Some(Some(deadline))).ok().flatten()
+        self.acquire(Patience::until(deadline)).ok().flatten()
     }
 
-    fn acquire(&self, wait: Option<Option<Instant>>) -> Result<Option<KeyGuard<'t, K>>, Exhausted> {
+    fn acquire(&self, wait: Patience) -> Result<Option<KeyGuard<'t, K>>, Exhausted> {
         let guard = self.hold.lock(wait)?;
         let core = self.hold.core;
         // SAFETY: the guard's level goes over to one with the table's lifetime; the guard has a user of its own, so it

@@ -238,7 +238,7 @@ impl<K> Drop for Claim<'_, K> {
 }
 
 impl<K> Core<K> {
-    /// Finds the key or makes its entry, and takes what `q.want` says. `None`: locked, and `want` does not wait.
+    /// Finds the key or makes its entry, and takes what `q.want` says.
     ///
     /// Lock-free: a round is repeated only when another insertion into the bucket has succeeded meanwhile, and a slot is
     /// tried once; when none can be had, a node of the chain takes its place.
@@ -247,7 +247,7 @@ impl<K> Core<K> {
         &self,
         q: &Query<E>,
         source: &mut impl Source<K>,
-    ) -> Result<Option<Got<'_, K>>, Refused<K>> {
+    ) -> Result<Got<'_, K>, Refused<K>> {
         let bucket = self.bucket(q.hash);
         let seen = bucket.stamp();
         let slots = bucket.having(q.hash);
@@ -259,13 +259,13 @@ impl<K> Core<K> {
                     // SAFETY: this thread holds the lock, one level of which is the guard's now.
                     let guard = unsafe { KeyGuard::from_held(self, NonNull::from(entry)) };
                     if (q.eq)(guard.key()) {
-                        return Ok(Some(Got::Locked(guard)));
+                        return Ok(Got::Locked(guard));
                     }
                 }
             } else if let Some(pass) = Entry::pass(self, entry) {
                 if (q.eq)(pass.key()) {
                     if let Some(guard) = pass.take(q.me) {
-                        return Ok(Some(Got::Locked(guard)));
+                        return Ok(Got::Locked(guard));
                     }
                 }
             }
@@ -282,7 +282,7 @@ impl<K> Core<K> {
         slots: u32,
         q: &Query<E>,
         source: &mut impl Source<K>,
-    ) -> Result<Option<Got<'t, K>>, Refused<K>> {
+    ) -> Result<Got<'t, K>, Refused<K>> {
         let mut junk = Junk::default();
         if slots != 0 || !bucket.chain.is_empty() {
             if let Some(got) = self.search(bucket, seen, slots, q, &mut junk)? {
@@ -303,7 +303,7 @@ impl<K> Core<K> {
         q: &Query<E>,
         source: &mut impl Source<K>,
         junk: &mut Junk<K>,
-    ) -> Result<Option<Got<'t, K>>, Refused<K>> {
+    ) -> Result<Got<'t, K>, Refused<K>> {
         source.prepare().map_err(Refused::WrongKey)?;
         let claim = if let Some(mut claim) = Claim::slot(self, bucket, seen) {
             claim.fill(q.hash, source, junk);
@@ -325,12 +325,12 @@ impl<K> Core<K> {
             }
         }
         let this = ManuallyDrop::new(claim);
-        Ok(Some(if locked {
+        Ok(if locked {
             // SAFETY: born locked, with one user, both ours.
             Got::Locked(unsafe { KeyGuard::from_held(self, this.entry) })
         } else {
             // SAFETY: born with one user, ours.
             Got::Used(unsafe { Hold::from_user(self, this.entry) })
-        }))
+        })
     }
 }

@@ -29,8 +29,9 @@ pub use owned::{OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock};
 
 use self::core::{Core, Junk, Refused, DEFAULT_BUCKETS, SLOTS};
 use crate::lock::raw::Exhausted;
+use crate::lock::Patience;
 use crate::owner::Owner;
-use crate::sync::time::{now, Instant};
+use crate::sync::time::Instant;
 use crate::RandomState;
 use entry::Got;
 use guard::Hold;
@@ -210,7 +211,7 @@ impl<K, Q: ToOwned<Owned = K> + ?Sized> Source<K> for Borrowed<'_, Q> {
 struct Made<'q, Q: ?Sized, K, F> {
     asked: &'q Q,
     make: Option<F>,
-    made: Option<K>,
+    key: Option<K>,
 }
 
 impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q, K, F> {
@@ -220,7 +221,7 @@ impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q,
             if made.borrow() != self.asked {
                 return Err(made);
             }
-            self.made = Some(made);
+            self.key = Some(made);
         }
         Ok(())
     }
@@ -229,7 +230,7 @@ impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q,
         if let Some(old) = old {
             junk.push(old);
         }
-        self.made
+        self.key
             .take()
             .expect("an entry is made once, after `prepare`")
     }
@@ -241,7 +242,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     /// Takes any borrowed form of the key and builds an owned one only if an entry has to be made (`clone_into` an idle key, if one is replaced).
     ///
     /// # Panics
-    /// If this thread's depth (2^20 - 1), the references on the key (2^28 - 1) or the insertions of its bucket (2^56 - 1) are at
+    /// If this thread's depth (2^20 - 1), the references on the key (2^28 - 1) or the insertions of its bucket (2^56 - 1; those into chains count for all buckets) are at
     /// their end, or if the key's code panics. Nothing is left behind.
     #[inline]
     pub fn lock<Q>(&self, key: &Q) -> KeyGuard<'_, K>
@@ -249,7 +250,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        match self.acquire(key, Some(None), Borrowed(key)) {
+        match self.acquire(key, Patience::ENDLESS, Borrowed(key)) {
             Ok(Some(guard)) => guard,
             Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
             Err(e) => refused(e),
@@ -267,7 +268,9 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.acquire(key, None, Borrowed(key)).ok().flatten()
+        self.acquire(key, Patience::No, Borrowed(key))
+            .ok()
+            .flatten()
     }
 
     /// Takes the lock of `key`; gives up after `timeout`, and then leaves nothing behind. A time-out too long for the clock
@@ -277,7 +280,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.acquire(key, Some(now().checked_add(timeout)), Borrowed(key))
+        self.acquire(key, Patience::lasting(timeout), Borrowed(key))
             .ok()
             .flatten()
     }
@@ -289,7 +292,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.acquire(key, Some(Some(deadline)), Borrowed(key))
+        self.acquire(key, Patience::until(deadline), Borrowed(key))
             .ok()
             .flatten()
     }
@@ -321,12 +324,12 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         let source = Made {
             asked: key,
             make: Some(make),
-            made: None,
+            key: None,
         };
-        match self.acquire(key, Some(None), source) {
+        match self.acquire(key, Patience::ENDLESS, source) {
             Ok(Some(guard)) => Ok(guard),
             Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
-            Err(Refused::WrongKey(made)) => Err(KeyMismatch { made }),
+            Err(Refused::WrongKey(key)) => Err(KeyMismatch { made: key }),
             Err(e) => refused(e),
         }
     }
@@ -345,6 +348,9 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     }
 
     /// Does any thread hold `key`? An answer about the past, unless it is this thread. Lock-free.
+    ///
+    /// # Panics
+    /// If the key's code panics, or 2^28 - 1 searches look at the key at this moment.
     pub fn is_locked<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -354,6 +360,9 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     }
 
     /// Does the calling thread hold `key`? Lock-free.
+    ///
+    /// # Panics
+    /// As [`is_locked`](Self::is_locked).
     pub fn is_held<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -362,31 +371,29 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         self.look(key, |got| matches!(got, Got::Seen { mine: true, .. }))
     }
 
-    /// `wait`: `None` not at all, `Some(None)` for ever, `Some(Some(t))` until `t`.
     #[inline]
     fn acquire<Q>(
         &self,
         key: &Q,
-        wait: Option<Option<Instant>>,
+        patience: Patience,
         mut source: impl Source<K>,
     ) -> Result<Option<KeyGuard<'_, K>>, Refused<K>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let want = if wait.is_some() {
-            Want::Lock
-        } else {
-            Want::Try
+        let want = match patience {
+            Patience::No => Want::Try,
+            Patience::Until(_) => Want::Lock,
         };
         let query = self.query(key, want);
         Ok(match self.core.acquire(&query, &mut source)? {
-            Some(Got::Locked(guard)) => Some(guard),
-            Some(Got::Used(hold)) => match wait {
-                Some(deadline) => self.core.wait(hold, query.me, deadline)?,
-                None => None,
+            Got::Locked(guard) => Some(guard),
+            Got::Used(hold) => match patience {
+                Patience::Until(deadline) => self.core.wait(hold, query.me, deadline)?,
+                Patience::No => None,
             },
-            Some(Got::Seen { .. }) | None => None,
+            Got::Busy | Got::Seen { .. } => None,
         })
     }
 
@@ -398,7 +405,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     {
         let query = self.query(key, Want::Handle);
         match self.core.acquire(&query, &mut Borrowed(key)) {
-            Ok(Some(Got::Used(hold))) => (query.hash, hold),
+            Ok(Got::Used(hold)) => (query.hash, hold),
             Ok(_) => unreachable!("a handle is a user"),
             Err(e) => refused(e),
         }
@@ -417,7 +424,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         let got = self.core.search(bucket, stamp, slots, &query, &mut junk);
         drop(junk);
         match got {
-            Ok(got) => got.flatten().is_some_and(f),
+            Ok(got) => got.is_some_and(f),
             Err(e) => e.panic(),
         }
     }
@@ -438,8 +445,9 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
 }
 
 #[cold]
-fn refused<K>(e: Refused<K>) -> ! {
-    match e {
+#[allow(clippy::needless_pass_by_value)] // it is the end of it
+fn refused<K>(why: Refused<K>) -> ! {
+    match why {
         Refused::Exhausted(e) => Exhausted::panic(e),
         Refused::WrongKey(_) => unreachable!("a key that is cloned is not checked"),
     }

@@ -1,7 +1,8 @@
 //! Guards and handles that own their table, for structs that keep it.
 
 use crate::lock::word::USER;
-use crate::sync::time::{now, Instant};
+use crate::lock::Patience;
+use crate::sync::time::Instant;
 use crate::table::core::Junk;
 use crate::table::entry::Entry;
 use crate::table::guard::{Hold, KeyGuard};
@@ -48,7 +49,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let wait = Some(now().checked_add(timeout));
+        let wait = Patience::lasting(timeout);
         let guard = self.acquire(key, wait, Borrowed(key)).ok().flatten()?;
         Some(OwnedKeyGuard::new(self, guard))
     }
@@ -108,7 +109,7 @@ impl<K, S> OwnedKeyGuard<K, S> {
     pub fn unlock_fair(self) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again.
-        let table = unsafe { std::ptr::read(&this.table) };
+        let table = unsafe { std::ptr::read(&raw const this.table) };
         // SAFETY: the level is given back here and not used again.
         unsafe { table.core.unlock(this.entry, true) };
     }
@@ -164,7 +165,7 @@ impl<K, S> OwnedKeyLock<K, S> {
     /// # Panics
     /// If this thread's depth or the references on the key are at their end.
     pub fn lock(&self) -> OwnedKeyGuard<K, S> {
-        match self.hold().lock(Some(None)) {
+        match self.hold().lock(Patience::ENDLESS) {
             Ok(Some(guard)) => OwnedKeyGuard::new(&self.table, guard),
             Ok(None) => unreachable!("a wait without a deadline ends with the lock"),
             Err(e) => e.panic(),
@@ -175,7 +176,7 @@ impl<K, S> OwnedKeyLock<K, S> {
     pub fn try_lock(&self) -> Option<OwnedKeyGuard<K, S>> {
         let guard = self
             .hold()
-            .lock(None)
+            .lock(Patience::No)
             .ok()
             .flatten()
             .map(KeyGuard::into_entry)?;
@@ -184,18 +185,18 @@ impl<K, S> OwnedKeyLock<K, S> {
 
     /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
     pub fn try_lock_for(&self, timeout: Duration) -> Option<OwnedKeyGuard<K, S>> {
-        self.wait_until(now().checked_add(timeout))
+        self.wait(Patience::lasting(timeout))
     }
 
     /// Takes the lock; gives up at `deadline`.
     pub fn try_lock_until(&self, deadline: Instant) -> Option<OwnedKeyGuard<K, S>> {
-        self.wait_until(Some(deadline))
+        self.wait(Patience::until(deadline))
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> Option<OwnedKeyGuard<K, S>> {
+    fn wait(&self, wait: Patience) -> Option<OwnedKeyGuard<K, S>> {
         let guard = self
             .hold()
-            .lock(Some(deadline))
+            .lock(wait)
             .ok()
             .flatten()
             .map(KeyGuard::into_entry)?;

@@ -71,7 +71,7 @@ impl<K> Core<K> {
         bucket.chain.walk(self, hash, stamp, me, junk, &mut f)
     }
 
-    /// Looks for a key and takes what `q.want` says. `None`: not there. `Some(None)`: locked, and `want` does not wait.
+    /// Looks for a key and takes what `q.want` says. `None`: not there.
     pub(super) fn search<'t, E: Fn(&K) -> bool>(
         &'t self,
         bucket: &'t Bucket<K>,
@@ -79,21 +79,21 @@ impl<K> Core<K> {
         slots: u32,
         q: &Query<E>,
         junk: &mut Junk<K>,
-    ) -> Result<Option<Option<Got<'t, K>>>, Exhausted> {
+    ) -> Result<Option<Got<'t, K>>, Exhausted> {
         self.visit(bucket, stamp, slots, q.hash, Some(q.me), junk, |met| {
             if !(q.eq)(met.key()) && !mutant("hash_is_key") {
                 return Ok(Step::Next(met));
             }
             Ok(Step::Done(match met {
                 Met::Passing(pass) => pass.settle(q.want, q.me)?,
-                Met::Mine(guard) => Some(match q.want {
+                Met::Mine(guard) => match q.want {
                     Want::Lock | Want::Try => Got::Locked(guard),
                     Want::Look => Got::Seen {
                         locked: true,
                         mine: true,
                     },
                     Want::Handle => Got::Used(guard.another_user()?),
-                }),
+                },
             }))
         })
     }
