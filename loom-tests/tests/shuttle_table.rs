@@ -15,8 +15,9 @@ use perkey::model::tick;
 use perkey::OwnedWeakKeyLock;
 use shuttle::rand::{thread_rng, RngCore};
 use shuttle::thread;
-use shuttle_common::{check, table, Data, Key, Registry, Table};
+use shuttle_common::{check, table, until_all_sleep, Data, Key, Registry, Table};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -508,51 +509,63 @@ fn time_outs_race_the_release() {
 }
 
 /// The last waiter gives up while the holder releases, and the place (one slot, or a node of the chain) goes to another key at
-/// once: what the release still has to do must not reach that one.
+/// once, which is held then: what the release still has to do must not reach that one.
 #[test]
 fn a_release_does_not_reach_the_next_key() {
     let name = "a_release_does_not_reach_the_next_key";
     let (registry, tally) = (Registry::leak(), Tally::default());
     let t = tally.clone();
     check(name, move || {
-        let w = World::new(registry, &t, 9, |id| id as u64 % 2);
+        registry.begin();
+        let keys: Arc<Vec<Key>> = Arc::new(
+            (0..9)
+                .map(|id| Key::new(registry, id, id as u64 % 2))
+                .collect(),
+        );
+        let table = Arc::new(table());
         let chained = below(4) == 0;
-        let table = w.table.clone();
         let fillers: Vec<_> = (3..if chained { 9 } else { 8 })
-            .map(|k| table.handle_owned(&w.keys[k]))
+            .map(|k| table.handle_owned(&keys[k]))
             .collect();
-        let held = table.lock_owned(&w.keys[0]);
-        drop(table);
-        let other = |w: &World| {
-            for k in [1, 2] {
-                let guard = w.table.lock(&w.keys[k]);
-                w.visit(k, guard.key());
-            }
-        };
-        let programs: Vec<Box<dyn FnOnce(&World) + Send>> = vec![
-            Box::new(|w| {
-                let guard = w.table.try_lock_for(&w.keys[0], MS);
-                if let Some(guard) = &guard {
-                    w.visit(0, guard.key());
-                }
-                w.tally.count(if guard.is_some() {
-                    "in time"
-                } else {
-                    "too late"
-                });
-            }),
-            Box::new(|w| {
-                tick(MS);
-                w.table.shrink_to_fit();
-            }),
-            Box::new(other),
-            Box::new(other),
-        ];
-        w.run(programs, |w| {
-            w.visit(0, held.key());
-            drop(held);
-            fillers
+        let held = table.lock_owned(&keys[0]);
+        let (t, ta, ke) = (t.clone(), table.clone(), keys.clone());
+        let waiter = thread::spawn(move || {
+            let guard = ta.try_lock_for(&ke[0], MS);
+            t.count(if guard.is_some() {
+                "in time"
+            } else {
+                "too late"
+            });
         });
+        until_all_sleep();
+        tick(MS);
+        let holding = Arc::new(AtomicBool::new(false));
+        let (h, ta, ke) = (holding.clone(), table.clone(), keys.clone());
+        let next = thread::spawn(move || {
+            let _guard = ta.lock(&ke[1]);
+            h.store(true, Relaxed);
+            while h.load(Relaxed) {
+                thread::park();
+            }
+        });
+        drop(held);
+        if holding.load(Relaxed) {
+            assert!(
+                table.is_locked(&keys[1]),
+                "released by another key's holder"
+            );
+            assert!(table.try_lock(&keys[1]).is_none());
+        }
+        waiter.join().unwrap();
+        while !holding.swap(false, Relaxed) {
+            thread::yield_now();
+        }
+        next.thread().unpark();
+        next.join().unwrap();
+        drop(fillers);
+        assert_eq!(table.len(), 0);
+        drop(Arc::into_inner(table).unwrap());
+        assert_eq!(registry.alive(), keys.len());
     });
     tally.show(name, &["in time", "too late"]);
 }
