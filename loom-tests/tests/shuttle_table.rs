@@ -570,6 +570,15 @@ fn a_release_does_not_reach_the_next_key() {
     tally.show(name, &["in time", "too late"]);
 }
 
+/// When the tasks are done there is no strong handle left.
+struct Dead<S>(OwnedWeakKeyLock<Key, S>);
+
+impl<S> Drop for Dead<S> {
+    fn drop(&mut self) {
+        assert!(self.0.upgrade().is_none(), "risen from the dead");
+    }
+}
+
 /// A weak handle belongs to one life: once an upgrade failed, or the life is known to be over, no later one succeeds, however
 /// much the key is used.
 #[test]
@@ -633,6 +642,7 @@ fn weak_handles_know_their_life() {
                 drop(again);
             }
             drop(fillers);
+            Dead(weak)
         });
     });
     tally.show(name, &["alive", "dead"]);
