@@ -2,7 +2,7 @@
 #![cfg(perkey_loom)]
 
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom_tests::{bounds, explore, two, World, A, ALL, B, C};
+use loom_tests::{all_in_full, bounds, explore, two, World, A, ALL, B, C};
 use perkey::model::{tick, use_time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,21 @@ fn upgrade_against_last_drop() {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         let weak = strong.downgrade();
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = over.clone();
         two(
             &world,
-            |_| drop(strong),
+            move |_| {
+                drop(strong);
+                over.store(true, Ordering::Release);
+            },
             move |w| {
+                let was_over = ended.load(Ordering::Acquire);
                 if let Some(strong) = weak.upgrade() {
+                    assert!(!was_over, "that life is over");
                     assert_eq!(*strong.key(), A);
                     assert_eq!(w.table.len(), 1, "alive as long as we have it");
                 }
-                drop(weak);
             },
         );
         assert_eq!(world.table.len(), 0);
@@ -74,7 +80,7 @@ fn upgrade_against_passing_search() {
 /// I1, I5: an entry with a handle is not taken over, however many keys come by.
 #[test]
 fn handle_against_other_keys() {
-    explore("handle_against_other_keys", bounds(3, 3), || {
+    explore("handle_against_other_keys", all_in_full(6), || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         two(
@@ -96,7 +102,7 @@ fn handle_against_other_keys() {
 /// I1, I6: waiting through a handle whose other users leave meanwhile.
 #[test]
 fn handle_lock_against_lock() {
-    explore("handle_lock_against_lock", bounds(4, 4), || {
+    explore("handle_lock_against_lock", all_in_full(8), || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         two(
@@ -117,7 +123,7 @@ fn handle_lock_against_lock() {
 /// I7: shrinking takes idle entries only, and whoever comes for one finds it or makes it anew.
 #[test]
 fn shrink_against_lock() {
-    explore("shrink_against_lock", bounds(4, 4), || {
+    explore("shrink_against_lock", bounds(4, 6), || {
         let world = World::new();
         world.lock_all(&[A]);
         two(&world, |w| w.table.shrink_to_fit(), |w| w.lock_all(&[A, A]));
@@ -130,7 +136,7 @@ fn shrink_against_lock() {
 /// idle and shrunk away.
 #[test]
 fn timeout_and_shrink_against_unlock() {
-    explore("timeout_and_shrink_against_unlock", bounds(3, 3), || {
+    explore("timeout_and_shrink_against_unlock", all_in_full(8), || {
         use_time();
         let world = World::new();
         let guard = world.table.lock_owned(&A);
