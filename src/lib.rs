@@ -38,6 +38,15 @@ pub use table::{
 };
 
 /// The default hasher: foldhash, seeded afresh for every table.
+///
+/// ```
+/// use perkey::{LockTable, RandomState};
+/// use std::hash::BuildHasher;
+///
+/// let table = LockTable::<u64, RandomState>::new();
+/// let other = LockTable::<u64>::new(); // the same type, another seed
+/// assert_ne!(table.hasher().hash_one(1), other.hasher().hash_one(1));
+/// ```
 pub type RandomState = foldhash::fast::RandomState;
 
 /// What model tests may steer and see. Not part of the API; only there under a model checker.

@@ -43,6 +43,15 @@ unsafe impl<T: ?Sized + Send> Sync for ReentrantLock<T> {}
 
 impl<T> ReentrantLock<T> {
     /// A free lock around `value`.
+    ///
+    /// ```
+    /// use perkey::ReentrantLock;
+    /// use std::cell::Cell;
+    ///
+    /// static COUNTER: ReentrantLock<Cell<u32>> = ReentrantLock::new(Cell::new(0));
+    /// COUNTER.lock().set(1);
+    /// assert_eq!(COUNTER.lock().get(), 1);
+    /// ```
     #[cfg(not(perkey_loom))]
     pub const fn new(value: T) -> Self {
         Self {
@@ -61,6 +70,11 @@ impl<T> ReentrantLock<T> {
     }
 
     /// The value.
+    ///
+    /// ```
+    /// let lock = perkey::ReentrantLock::new(String::from("apple"));
+    /// assert_eq!(lock.into_inner(), "apple");
+    /// ```
     pub fn into_inner(self) -> T {
         self.value
     }
@@ -68,6 +82,13 @@ impl<T> ReentrantLock<T> {
 
 impl<T: ?Sized> ReentrantLock<T> {
     /// Takes the lock; blocks while another thread holds it.
+    ///
+    /// ```
+    /// let lock = perkey::ReentrantLock::new(5);
+    /// let outer = lock.lock();
+    /// let inner = lock.lock(); // the same thread: no waiting
+    /// assert_eq!(*outer + *inner, 10);
+    /// ```
     ///
     /// # Panics
     /// If this thread holds it 2^20 - 1 times already.
@@ -81,17 +102,48 @@ impl<T: ?Sized> ReentrantLock<T> {
     }
 
     /// Takes the lock if no other thread holds it. Never blocks. `None` too when this thread can hold it no more often.
+    ///
+    /// ```
+    /// let lock = perkey::ReentrantLock::new(5);
+    /// let _guard = lock.lock();
+    /// assert!(lock.try_lock().is_some()); // re-entrant
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(lock.try_lock().is_none()));
+    /// });
+    /// ```
     #[inline]
     pub fn try_lock(&self) -> Option<ReentrantLockGuard<'_, T>> {
         self.acquire(Patience::No).ok().flatten()
     }
 
     /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = perkey::ReentrantLock::new(5);
+    /// let _guard = lock.lock();
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(lock.try_lock_for(Duration::from_millis(1)).is_none()));
+    /// });
+    /// assert!(lock.try_lock_for(Duration::MAX).is_some()); // re-entrant
+    /// ```
     pub fn try_lock_for(&self, timeout: Duration) -> Option<ReentrantLockGuard<'_, T>> {
         self.acquire(Patience::lasting(timeout)).ok().flatten()
     }
 
     /// Takes the lock; gives up at `deadline`.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let lock = perkey::ReentrantLock::new(5);
+    /// let _guard = lock.lock();
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(lock.try_lock_until(deadline).is_none()));
+    /// });
+    /// ```
     pub fn try_lock_until(&self, deadline: Instant) -> Option<ReentrantLockGuard<'_, T>> {
         self.acquire(Patience::until(deadline)).ok().flatten()
     }
@@ -116,11 +168,28 @@ impl<T: ?Sized> ReentrantLock<T> {
     }
 
     /// Does the calling thread hold it?
+    ///
+    /// ```
+    /// let lock = perkey::ReentrantLock::new(5);
+    /// let guard = lock.lock();
+    /// assert!(lock.is_held());
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(!lock.is_held())); // held, but not by this thread
+    /// });
+    /// drop(guard);
+    /// assert!(!lock.is_held());
+    /// ```
     pub fn is_held(&self) -> bool {
         self.raw.is_held_by(Owner::current())
     }
 
     /// The value, without locking: `&mut` says that nobody else is there.
+    ///
+    /// ```
+    /// let mut lock = perkey::ReentrantLock::new(5);
+    /// *lock.get_mut() += 1;
+    /// assert_eq!(*lock.lock(), 6);
+    /// ```
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.value
     }
@@ -153,6 +222,16 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for ReentrantLock<T> {
 /// Holds a [`ReentrantLock`]; dropping the last one of its thread releases it. Guards may be dropped in any order.
 ///
 /// Not `Send`: the thread that took the lock gives it back. `Sync` iff `T: Sync`.
+///
+/// ```
+/// let lock = perkey::ReentrantLock::new(5);
+/// let first = lock.lock();
+/// let second = lock.lock();
+/// drop(first); // not the last one
+/// assert!(lock.is_held());
+/// drop(second);
+/// assert!(!lock.is_held());
+/// ```
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ReentrantLockGuard<'a, T: ?Sized> {
     lock: &'a ReentrantLock<T>,
@@ -164,11 +243,29 @@ unsafe impl<T: ?Sized + Sync> Sync for ReentrantLockGuard<'_, T> {}
 
 impl<T: ?Sized> ReentrantLockGuard<'_, T> {
     /// How often this thread holds the lock now.
+    ///
+    /// ```
+    /// let lock = perkey::ReentrantLock::new(5);
+    /// let outer = lock.lock();
+    /// assert_eq!(outer.depth(), 1);
+    /// let inner = lock.lock();
+    /// assert_eq!((outer.depth(), inner.depth()), (2, 2));
+    /// ```
     pub fn depth(&self) -> usize {
         usize::try_from(self.lock.raw.depth()).unwrap_or(usize::MAX)
     }
 
     /// Drops the guard and, if it was the last one, hands the lock to the longest waiter, if there is one.
+    ///
+    /// ```
+    /// let lock = perkey::ReentrantLock::new(5);
+    /// let guard = lock.lock();
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert_eq!(*lock.lock(), 5));
+    ///     guard.unlock_fair(); // a waiter is not overtaken, not by this thread either
+    ///     assert!(!lock.is_held());
+    /// });
+    /// ```
     pub fn unlock_fair(self) {
         self.lock.raw.unlock(0, LOCKED, true);
         std::mem::forget(self);

@@ -34,6 +34,13 @@ pub struct Contention {
 
 impl Contention {
     /// All counters at 0.
+    ///
+    /// ```
+    /// use perkey::Contention;
+    ///
+    /// static WAITS: Contention = Contention::new();
+    /// assert_eq!((WAITS.waits(), WAITS.quantile(0.5)), (0, None));
+    /// ```
     pub const fn new() -> Self {
         Self {
             began: AtomicU64::new(0),
@@ -46,36 +53,103 @@ impl Contention {
     }
 
     /// How many waits have begun.
+    ///
+    /// ```
+    /// use perkey::{Contention, LockTable};
+    /// use std::{sync::Arc, thread, time::Duration};
+    ///
+    /// let (table, contention) = (LockTable::<u64>::new(), Arc::new(Contention::new()));
+    /// table.set_observer(Some(contention.clone()));
+    /// let _guard = table.lock(&1);
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.try_lock_for(&1, Duration::from_millis(1)).is_none()));
+    /// });
+    /// drop(table.lock(&1)); // re-entrant: no wait
+    /// assert_eq!(contention.waits(), 1);
+    /// ```
     pub fn waits(&self) -> u64 {
         // ORDERING: Relaxed, here and in all of this file; counters, nothing is published with them.
         self.began.load(Relaxed)
     }
 
     /// How many waits have ended with the lock.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    /// use std::time::Duration;
+    ///
+    /// let contention = Contention::new();
+    /// contention.wait_ended(&1, Duration::from_millis(5)); // as a table tells it
+    /// contention.wait_timed_out(&1, Duration::from_millis(5));
+    /// assert_eq!(contention.acquired(), 1);
+    /// ```
     pub fn acquired(&self) -> u64 {
         // ORDERING: Relaxed, a counter.
         self.ended.load(Relaxed)
     }
 
     /// How many waits have timed out.
+    ///
+    /// ```
+    /// use perkey::{Contention, LockTable};
+    /// use std::{sync::Arc, thread, time::Duration};
+    ///
+    /// let (table, contention) = (LockTable::<u64>::new(), Arc::new(Contention::new()));
+    /// table.set_observer(Some(contention.clone()));
+    /// let _guard = table.lock(&1);
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.try_lock_for(&1, Duration::from_millis(1)).is_none()));
+    /// });
+    /// assert_eq!((contention.timed_out(), contention.acquired()), (1, 0));
+    /// ```
     pub fn timed_out(&self) -> u64 {
         // ORDERING: Relaxed, a counter.
         self.timed_out.load(Relaxed)
     }
 
     /// The time of all waits that are over, added up.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    /// use std::time::Duration;
+    ///
+    /// let contention = Contention::new();
+    /// contention.wait_ended(&1, Duration::from_millis(2)); // as a table tells it
+    /// contention.wait_timed_out(&1, Duration::from_millis(5));
+    /// assert_eq!(contention.total(), Duration::from_millis(7));
+    /// ```
     pub fn total(&self) -> Duration {
         // ORDERING: Relaxed, a counter.
         Duration::from_nanos(self.nanos.load(Relaxed))
     }
 
     /// The longest wait that is over.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    /// use std::time::Duration;
+    ///
+    /// let contention = Contention::new();
+    /// contention.wait_ended(&1, Duration::from_millis(2)); // as a table tells it
+    /// contention.wait_timed_out(&1, Duration::from_millis(5));
+    /// assert_eq!(contention.longest(), Duration::from_millis(5));
+    /// ```
     pub fn longest(&self) -> Duration {
         // ORDERING: Relaxed, a counter.
         Duration::from_nanos(self.longest.load(Relaxed))
     }
 
     /// The waits that are over, by length: element *i* counts those from 2^*i* to below 2^(*i*+1) nanoseconds.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    /// use std::time::Duration;
+    ///
+    /// let contention = Contention::new();
+    /// contention.wait_ended(&1, Duration::from_nanos(1000)); // as a table tells it
+    /// contention.wait_timed_out(&1, Duration::from_nanos(600));
+    /// assert_eq!(contention.histogram()[9], 2); // 512 to 1023 ns
+    /// ```
     pub fn histogram(&self) -> [u64; 64] {
         // ORDERING: Relaxed, counters.
         std::array::from_fn(|i| self.histogram[i].load(Relaxed))
@@ -83,6 +157,18 @@ impl Contention {
 
     /// An upper bound (within a factor of 2) of the length that the fraction `q` (0 to 1) of the waits stayed below.
     /// `None` if no wait is over.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    /// use std::time::Duration;
+    ///
+    /// let contention = Contention::new();
+    /// assert_eq!(contention.quantile(0.5), None);
+    /// for nanos in [600, 700, 1_000_000] {
+    ///     contention.wait_ended(&1, Duration::from_nanos(nanos)); // as a table tells it
+    /// }
+    /// assert_eq!(contention.quantile(0.5), Some(Duration::from_nanos(1024)));
+    /// ```
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

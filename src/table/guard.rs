@@ -17,6 +17,16 @@ use std::ptr::NonNull;
 /// Dropping never blocks, except that the release of a key somebody waits for may wait out a few instructions of another
 /// waiter on the *same* key. It panics only if a key that dies with it panics in its `Drop`; the release is complete by
 /// then.
+///
+/// ```
+/// let table = perkey::LockTable::<u64>::new();
+/// let first = table.lock(&1);
+/// let second = table.lock(&1);
+/// drop(first); // not the last one
+/// assert!(table.is_held(&1));
+/// drop(second);
+/// assert!(!table.is_held(&1));
+/// ```
 #[must_use = "the key is released when the guard is dropped"]
 pub struct KeyGuard<'t, K> {
     core: &'t Core<K>,
@@ -37,12 +47,25 @@ impl<'t, K> KeyGuard<'t, K> {
     }
 
     /// The key that is held.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<String>::new();
+    /// assert_eq!(table.lock("apple").key(), "apple");
+    /// ```
     pub fn key(&self) -> &K {
         // SAFETY: the lock keeps the key.
         unsafe { self.entry.as_ref().key() }
     }
 
     /// How often this thread holds the key now (1 for the first guard).
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let outer = table.lock(&1);
+    /// assert_eq!(outer.depth(), 1);
+    /// let inner = table.lock(&1);
+    /// assert_eq!((outer.depth(), inner.depth()), (2, 2));
+    /// ```
     pub fn depth(&self) -> usize {
         // SAFETY: the lock keeps the entry.
         let depth = unsafe { self.entry.as_ref() }.raw.depth();
@@ -50,6 +73,16 @@ impl<'t, K> KeyGuard<'t, K> {
     }
 
     /// Drops the guard and, if it was the last of its key, hands the key to the longest waiter, if there is one.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let guard = table.lock(&1);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert_eq!(table.lock(&1).depth(), 1));
+    ///     guard.unlock_fair(); // a waiter is not overtaken, not by this thread either
+    ///     assert!(!table.is_held(&1));
+    /// });
+    /// ```
     pub fn unlock_fair(self) {
         let this = ManuallyDrop::new(self);
         // SAFETY: the level is given back here and not used again.

@@ -21,6 +21,15 @@ use std::time::Duration;
 /// this same lock, and it counts in [`len`](crate::LockTable::len).
 ///
 /// `Send` and `Sync` iff `K: Send + Sync`. Cloning and dropping are lock-free.
+///
+/// ```
+/// let table = perkey::LockTable::<u64>::new();
+/// let handle = table.handle(&1);
+/// drop(handle.lock());
+/// assert_eq!(table.len(), 1); // alive, though nobody holds it
+/// drop(handle);
+/// assert_eq!(table.len(), 0);
+/// ```
 #[must_use = "a handle keeps the key's lock alive only as long as it lives"]
 pub struct KeyLock<'t, K> {
     pub(super) hold: Hold<'t, K>,
@@ -107,6 +116,14 @@ impl<K> Core<K> {
 impl<'t, K> KeyLock<'t, K> {
     /// Takes the lock; blocks while another thread holds it. Re-entrant.
     ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let handle = table.handle(&1);
+    /// let guard = handle.lock();
+    /// drop(handle); // the guard does not need it
+    /// assert!(table.is_held(guard.key()));
+    /// ```
+    ///
     /// # Panics
     /// If this thread's depth or the references on the key are at their end.
     pub fn lock(&self) -> KeyGuard<'t, K> {
@@ -118,16 +135,48 @@ impl<'t, K> KeyLock<'t, K> {
     }
 
     /// Takes the lock if no other thread holds it. Never blocks.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let handle = table.handle(&1);
+    /// let _guard = table.lock(&1); // the same lock
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(handle.try_lock().is_none()));
+    /// });
+    /// ```
     pub fn try_lock(&self) -> Option<KeyGuard<'t, K>> {
         self.acquire(Patience::No).ok().flatten()
     }
 
     /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let handle = table.handle(&1);
+    /// let _guard = handle.lock();
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(handle.try_lock_for(Duration::from_millis(1)).is_none()));
+    /// });
+    /// ```
     pub fn try_lock_for(&self, timeout: Duration) -> Option<KeyGuard<'t, K>> {
         self.acquire(Patience::lasting(timeout)).ok().flatten()
     }
 
     /// Takes the lock; gives up at `deadline`.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let handle = table.handle(&1);
+    /// let _guard = handle.lock();
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(handle.try_lock_until(deadline).is_none()));
+    /// });
+    /// ```
     pub fn try_lock_until(&self, deadline: Instant) -> Option<KeyGuard<'t, K>> {
         self.acquire(Patience::until(deadline)).ok().flatten()
     }
@@ -141,11 +190,25 @@ impl<'t, K> KeyLock<'t, K> {
     }
 
     /// The key.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<String>::new();
+    /// assert_eq!(table.handle("apple").key(), "apple");
+    /// ```
     pub fn key(&self) -> &K {
         self.hold.key()
     }
 
     /// A weak handle on the present life of the lock.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let handle = table.handle(&1);
+    /// let weak = handle.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    /// drop(handle);
+    /// assert!(table.is_empty()); // the weak one does not count
+    /// ```
     pub fn downgrade(&self) -> WeakKeyLock<'t, K> {
         WeakKeyLock {
             core: self.hold.core,
@@ -173,6 +236,17 @@ impl<K: fmt::Debug> fmt::Debug for KeyLock<'_, K> {
 }
 
 /// A weak handle on one life of a key's lock: it does not keep it alive. Forgetting one keeps nothing allocated.
+///
+/// ```
+/// let table = perkey::LockTable::<u64>::new();
+/// let handle = table.handle(&1);
+/// let weak = handle.downgrade();
+/// let guard = handle.lock();
+/// drop(handle);
+/// assert!(weak.upgrade().is_some()); // the guard keeps the lock alive
+/// drop(guard);
+/// assert!(weak.upgrade().is_none());
+/// ```
 pub struct WeakKeyLock<'t, K> {
     core: &'t Core<K>,
     hash: u64,
@@ -182,6 +256,15 @@ pub struct WeakKeyLock<'t, K> {
 impl<'t, K> WeakKeyLock<'t, K> {
     /// A strong handle, or `None` once the last guard, handle and waiter of that life is gone, even if the same key is in
     /// use again.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let handle = table.handle(&1);
+    /// let weak = handle.downgrade();
+    /// drop(handle);
+    /// let _new_life = table.handle(&1);
+    /// assert!(weak.upgrade().is_none()); // the same key, another life
+    /// ```
     ///
     /// # Panics
     /// If the references on the key are at their end.

@@ -58,15 +58,15 @@ enum Want {
 
 /// A table of re-entrant locks, one for each key, made when somebody asks for a key and gone when nobody uses it.
 ///
-/// [`lock`](Self::lock) returns a guard; the thread that holds a key may take it again; other keys are never in the way, not even keys with the same
-/// hash. The table is lock-free: only waiting for the asked key itself ever blocks.
+/// [`lock`](Self::lock) returns a guard; the thread that holds a key may take it again; other keys are never in the way, not even
+/// keys with the same hash. The table is lock-free: only waiting for the asked key itself ever blocks.
 ///
 /// The key's `Hash`, `Eq`, `ToOwned` and `Drop` may panic or use the same table at any time; a panic comes out of the operation
 /// that called them, and nothing of the attempt is left behind.
 ///
-/// An idle key (without guard, handle and waiter) is no longer *alive*: it does not count in [`len`](Self::len). Its memory, with what the
-/// key owns on the heap, is kept for the next key in its place: at most as many as [`capacity`](Self::capacity). [`shrink_to_fit`](Self::shrink_to_fit)
-/// drops them.
+/// An idle key (without guard, handle and waiter) is no longer *alive*: it does not count in [`len`](Self::len). Its memory, with
+/// what the key owns on the heap, is kept for the next key in its place: at most as many as [`capacity`](Self::capacity).
+/// [`shrink_to_fit`](Self::shrink_to_fit) drops them.
 ///
 /// `Send` iff `K: Send` (and `S: Send`), `Sync` iff `K: Send + Sync` (and `S: Sync`).
 ///
@@ -93,6 +93,16 @@ pub struct LockTable<K, S = RandomState> {
 }
 
 /// The key that was made for [`LockTable::lock_with`] differs from the one that was asked for. Nothing was locked.
+///
+/// ```
+/// use perkey::{KeyMismatch, LockTable};
+/// use std::sync::Arc;
+///
+/// let table = LockTable::<Arc<str>>::new();
+/// let KeyMismatch { made } = table.lock_with("pear", |_| Arc::from("plum")).unwrap_err();
+/// assert_eq!(&*made, "plum");
+/// assert!(table.is_empty());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyMismatch<K> {
     /// The key that was made.
@@ -115,12 +125,24 @@ impl<K> std::error::Error for KeyMismatch<K> {}
 
 impl<K> LockTable<K> {
     /// An empty table of default capacity, with a fast seeded hasher.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// assert!(table.is_empty() && table.capacity() > 0);
+    /// ```
     pub fn new() -> Self {
         Self::with_hasher(RandomState::default())
     }
 
     /// An empty table that has slots for about `keys` keys alive at the same time. More are possible at any time; they
     /// cost an allocation each.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::with_capacity(1000);
+    /// assert!(table.capacity() >= 1000);
+    /// let guards: Vec<_> = (0..5000).map(|key| table.lock(&key)).collect(); // more than that is well, too
+    /// assert_eq!(table.len(), guards.len());
+    /// ```
     pub fn with_capacity(keys: usize) -> Self {
         Self::with_capacity_and_hasher(keys, RandomState::default())
     }
@@ -134,6 +156,14 @@ impl<K, S: Default> Default for LockTable<K, S> {
 
 impl<K, S> LockTable<K, S> {
     /// An empty table of default capacity.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::hash::RandomState;
+    ///
+    /// let table = LockTable::<u64, RandomState>::with_hasher(RandomState::new());
+    /// assert_eq!(*table.lock(&1).key(), 1);
+    /// ```
     pub fn with_hasher(hasher: S) -> Self {
         Self {
             core: Core::new(DEFAULT_BUCKETS),
@@ -142,6 +172,15 @@ impl<K, S> LockTable<K, S> {
     }
 
     /// An empty table that has slots for about `keys` keys alive at the same time.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::hash::RandomState;
+    ///
+    /// let table = LockTable::<u64, _>::with_capacity_and_hasher(100, RandomState::new());
+    /// assert!(table.capacity() >= 100);
+    /// assert_eq!(*table.lock(&1).key(), 1);
+    /// ```
     ///
     /// # Panics
     /// If that much memory cannot be addressed.
@@ -158,34 +197,91 @@ impl<K, S> LockTable<K, S> {
     }
 
     /// The hasher.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::hash::{BuildHasher, RandomState};
+    ///
+    /// let hasher = RandomState::new();
+    /// let table = LockTable::<u64, _>::with_hasher(hasher.clone());
+    /// assert_eq!(table.hasher().hash_one(1), hasher.hash_one(1));
+    /// ```
     pub fn hasher(&self) -> &S {
         &self.hasher
     }
 
     /// How many keys have a place without an allocation, if they spread evenly.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::with_capacity(100);
+    /// let capacity = table.capacity();
+    /// let _guards: Vec<_> = (0..1000).map(|key| table.lock(&key)).collect();
+    /// assert_eq!(table.capacity(), capacity); // never grows
+    /// ```
     pub fn capacity(&self) -> usize {
         self.core.slots()
     }
 
     /// How many keys are alive: held, waited for or handled. Exact while nobody else uses the table, otherwise each key is
     /// looked at once. Lock-free; takes time in proportion to the capacity.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let held = table.lock(&1);
+    /// let handled = table.handle(&2);
+    /// assert_eq!(table.len(), 2);
+    /// drop((held, handled));
+    /// assert_eq!(table.len(), 0);
+    /// ```
     pub fn len(&self) -> usize {
         self.core.count().0
     }
 
     /// Is no key alive? See [`len`](Self::len).
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let guard = table.lock(&1);
+    /// assert!(!table.is_empty());
+    /// drop(guard);
+    /// assert!(table.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Drops idle keys and the memory that is kept for them. Lock-free; keys that are alive stay. What other threads may still
     /// be looking at is freed a little later.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let (key, table) = (Arc::new(1), LockTable::<Arc<u64>>::new());
+    /// drop(table.lock(&key)); // idle now, but the table has kept its clone
+    /// assert_eq!(Arc::strong_count(&key), 2);
+    /// table.shrink_to_fit();
+    /// assert_eq!(Arc::strong_count(&key), 1);
+    /// ```
     pub fn shrink_to_fit(&self) {
         self.core.shrink();
     }
 
     /// Sets, swaps or (with `None`) removes the observer, while the table is in use. A wait that has begun is told to the
     /// observer of its beginning.
+    ///
+    /// ```
+    /// use perkey::{Contention, LockTable};
+    /// use std::{sync::Arc, thread, time::Duration};
+    ///
+    /// let (table, waits) = (LockTable::<u64>::new(), Arc::new(Contention::new()));
+    /// table.set_observer(Some(waits.clone()));
+    /// let _guard = table.lock(&1);
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.try_lock_for(&1, Duration::from_millis(1)).is_none()));
+    /// });
+    /// assert_eq!((waits.waits(), waits.timed_out()), (1, 1));
+    /// ```
     pub fn set_observer(&self, observer: Option<Arc<dyn Observer<K>>>) {
         self.core.observers.set(observer);
     }
@@ -239,11 +335,21 @@ impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q,
 impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     /// Takes the lock of `key`; blocks while another thread holds it, and for nothing else. Re-entrant.
     ///
-    /// Takes any borrowed form of the key and builds an owned one only if an entry has to be made (`clone_into` an idle key, if one is replaced).
+    /// Takes any borrowed form of the key and builds an owned one only if an entry has to be made (`clone_into` an idle key, if
+    /// one is replaced).
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<String>::new();
+    /// let outer = table.lock("apple");
+    /// let inner = table.lock("apple"); // the same thread: no waiting
+    /// assert_eq!(inner.depth(), 2);
+    /// drop((outer, inner));
+    /// assert!(!table.is_locked("apple"));
+    /// ```
     ///
     /// # Panics
-    /// If this thread's depth (2^20 - 1), the references on the key (2^28 - 1) or the insertions of its bucket (2^56 - 1; those into chains count for all buckets) are at
-    /// their end, or if the key's code panics. Nothing is left behind.
+    /// If this thread's depth (2^20 - 1), the references on the key (2^28 - 1) or the insertions of its bucket (2^56 - 1; those
+    /// into chains count for all buckets) are at their end, or if the key's code panics. Nothing is left behind.
     #[inline]
     pub fn lock<Q>(&self, key: &Q) -> KeyGuard<'_, K>
     where
@@ -260,6 +366,15 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     /// Takes the lock of `key` if no other thread holds it. Lock-free. `None`, too, when a count is at its end (see
     /// [`lock`](Self::lock)).
     ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let _guard = table.lock(&1);
+    /// assert!(table.try_lock(&1).is_some()); // re-entrant
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.try_lock(&1).is_none() && table.try_lock(&2).is_some()));
+    /// });
+    /// ```
+    ///
     /// # Panics
     /// If the key's code panics.
     #[inline]
@@ -275,6 +390,17 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
 
     /// Takes the lock of `key`; gives up after `timeout`, and then leaves nothing behind. A time-out too long for the clock
     /// is none. Otherwise like [`try_lock`](Self::try_lock).
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::{thread, time::Duration};
+    ///
+    /// let table = LockTable::<u64>::new();
+    /// let _guard = table.lock(&1);
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.try_lock_for(&1, Duration::from_millis(1)).is_none()));
+    /// });
+    /// ```
     pub fn try_lock_for<Q>(&self, key: &Q, timeout: Duration) -> Option<KeyGuard<'_, K>>
     where
         K: Borrow<Q>,
@@ -287,6 +413,18 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
 
     /// Takes the lock of `key`; gives up at `deadline`, and then leaves nothing behind. Otherwise like
     /// [`try_lock`](Self::try_lock).
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::{thread, time::{Duration, Instant}};
+    ///
+    /// let table = LockTable::<u64>::new();
+    /// let _guard = table.lock(&1);
+    /// let deadline = Instant::now() + Duration::from_millis(1); // for as many keys as you like
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!([1, 1].iter().all(|key| table.try_lock_until(key, deadline).is_none())));
+    /// });
+    /// ```
     pub fn try_lock_until<Q>(&self, key: &Q, deadline: Instant) -> Option<KeyGuard<'_, K>>
     where
         K: Borrow<Q>,
@@ -336,6 +474,14 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
 
     /// A strong handle on the lock of `key`, without taking it. Lock-free.
     ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let handle = table.handle(&1);
+    /// assert!(!table.is_locked(&1) && table.len() == 1); // alive, but not held
+    /// let _guard = handle.lock();
+    /// assert!(table.is_held(&1));
+    /// ```
+    ///
     /// # Panics
     /// As [`lock`](Self::lock).
     pub fn handle<Q>(&self, key: &Q) -> KeyLock<'_, K>
@@ -349,6 +495,14 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
 
     /// Does any thread hold `key`? An answer about the past, unless it is this thread. Lock-free.
     ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let _guard = table.lock(&1);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.is_locked(&1) && !table.is_locked(&2))); // whoever holds it
+    /// });
+    /// ```
+    ///
     /// # Panics
     /// If the key's code panics, or 2^28 - 1 searches look at the key at this moment.
     pub fn is_locked<Q>(&self, key: &Q) -> bool
@@ -360,6 +514,15 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     }
 
     /// Does the calling thread hold `key`? Lock-free.
+    ///
+    /// ```
+    /// let table = perkey::LockTable::<u64>::new();
+    /// let _guard = table.lock(&1);
+    /// assert!(table.is_held(&1));
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(!table.is_held(&1))); // held, but not by this thread
+    /// });
+    /// ```
     ///
     /// # Panics
     /// As [`is_locked`](Self::is_locked).

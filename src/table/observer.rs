@@ -14,18 +14,65 @@ use std::time::Duration;
 /// Called by the thread that waits, on the waiting path only: with no pin, no claim and no internal lock held. It may panic (the
 /// operation then fails with that panic and leaves nothing behind) and may use the table; waits of its own are not
 /// reported again.
+///
+/// ```
+/// use perkey::{LockTable, Observer};
+/// use std::{sync::{Arc, Mutex}, thread, time::Duration};
+///
+/// #[derive(Default)]
+/// struct Missed(Mutex<Vec<u64>>);
+/// impl Observer<u64> for Missed {
+///     fn wait_timed_out(&self, key: &u64, _: Duration) {
+///         self.0.lock().unwrap().push(*key);
+///     }
+/// }
+///
+/// let (table, missed) = (LockTable::<u64>::new(), Arc::new(Missed::default()));
+/// table.set_observer(Some(missed.clone()));
+/// let _guard = table.lock(&7);
+/// thread::scope(|s| {
+///     s.spawn(|| assert!(table.try_lock_for(&7, Duration::from_millis(1)).is_none()));
+/// });
+/// assert_eq!(*missed.0.lock().unwrap(), [7]);
+/// ```
 pub trait Observer<K>: Send + Sync {
     /// The calling thread is about to wait for `key`.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    ///
+    /// let contention = Contention::new();
+    /// contention.wait_began(&"apple"); // as the table does
+    /// assert_eq!((contention.waits(), contention.acquired()), (1, 0));
+    /// ```
     fn wait_began(&self, key: &K) {
         let _ = key;
     }
 
     /// The calling thread has got `key` after waiting for `waited`.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    /// use std::time::Duration;
+    ///
+    /// let contention = Contention::new();
+    /// contention.wait_ended(&"apple", Duration::from_millis(5)); // as the table does
+    /// assert_eq!((contention.acquired(), contention.longest()), (1, Duration::from_millis(5)));
+    /// ```
     fn wait_ended(&self, key: &K, waited: Duration) {
         let _ = (key, waited);
     }
 
     /// The calling thread has given up waiting for `key` after `waited`.
+    ///
+    /// ```
+    /// use perkey::{Contention, Observer};
+    /// use std::time::Duration;
+    ///
+    /// let contention = Contention::new();
+    /// contention.wait_timed_out(&"apple", Duration::from_millis(5)); // as the table does
+    /// assert_eq!((contention.timed_out(), contention.acquired()), (1, 0));
+    /// ```
     fn wait_timed_out(&self, key: &K, waited: Duration) {
         let _ = (key, waited);
     }

@@ -20,6 +20,17 @@ use std::time::Duration;
 impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     /// [`lock`](Self::lock), with a guard that keeps the table alive.
     ///
+    /// ```
+    /// use perkey::{LockTable, OwnedKeyGuard};
+    /// use std::sync::Arc;
+    ///
+    /// struct Session { user: OwnedKeyGuard<String> } // no lifetime
+    ///
+    /// let table = Arc::new(LockTable::new());
+    /// let session = Session { user: table.lock_owned("ann") };
+    /// assert!(table.is_held("ann") && session.user.key() == "ann");
+    /// ```
+    ///
     /// # Panics
     /// As `lock`.
     pub fn lock_owned<Q>(self: &Arc<Self>, key: &Q) -> OwnedKeyGuard<K, S>
@@ -31,6 +42,17 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     }
 
     /// [`try_lock`](Self::try_lock), with a guard that keeps the table alive.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let _guard = table.lock_owned(&1);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.try_lock_owned(&1).is_none() && table.try_lock_owned(&2).is_some()));
+    /// });
+    /// ```
     pub fn try_lock_owned<Q>(self: &Arc<Self>, key: &Q) -> Option<OwnedKeyGuard<K, S>>
     where
         K: Borrow<Q>,
@@ -40,6 +62,17 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     }
 
     /// [`try_lock_for`](Self::try_lock_for), with a guard that keeps the table alive.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::{sync::Arc, thread, time::Duration};
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let _guard = table.lock_owned(&1);
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!(table.try_lock_for_owned(&1, Duration::from_millis(1)).is_none()));
+    /// });
+    /// ```
     pub fn try_lock_for_owned<Q>(
         self: &Arc<Self>,
         key: &Q,
@@ -56,6 +89,16 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
 
     /// [`handle`](Self::handle), with a handle that keeps the table alive.
     ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let handle = table.handle_owned(&1);
+    /// std::thread::spawn(move || assert_eq!(handle.lock().depth(), 1)).join().unwrap(); // it is 'static
+    /// assert!(table.is_empty());
+    /// ```
+    ///
     /// # Panics
     /// As `handle`.
     pub fn handle_owned<Q>(self: &Arc<Self>, key: &Q) -> OwnedKeyLock<K, S>
@@ -69,6 +112,16 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
 }
 
 /// A [`KeyGuard`] that keeps its table alive. Not `Send`.
+///
+/// ```
+/// use perkey::LockTable;
+/// use std::sync::Arc;
+///
+/// let table = Arc::new(LockTable::<u64>::new());
+/// let guard = table.lock_owned(&1);
+/// drop(table); // the guard keeps it
+/// assert!(guard.table().is_held(&1));
+/// ```
 #[must_use = "the key is released when the guard is dropped"]
 pub struct OwnedKeyGuard<K, S = RandomState> {
     // The level of the lock is given back in `drop`, before the table goes.
@@ -88,12 +141,30 @@ impl<K, S> OwnedKeyGuard<K, S> {
     }
 
     /// The key that is held.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<String>::new());
+    /// assert_eq!(table.lock_owned("apple").key(), "apple");
+    /// ```
     pub fn key(&self) -> &K {
         // SAFETY: the lock keeps the entry and the key.
         unsafe { self.entry.as_ref().key() }
     }
 
     /// How often this thread holds the key now.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let owned = table.lock_owned(&1);
+    /// let borrowed = table.lock(&1); // the same lock
+    /// assert_eq!((owned.depth(), borrowed.depth()), (2, 2));
+    /// ```
     pub fn depth(&self) -> usize {
         // SAFETY: the lock keeps the entry.
         let depth = unsafe { self.entry.as_ref() }.raw.depth();
@@ -101,11 +172,33 @@ impl<K, S> OwnedKeyGuard<K, S> {
     }
 
     /// The table.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let guard = table.lock_owned(&1);
+    /// assert!(Arc::ptr_eq(guard.table(), &table));
+    /// ```
     pub fn table(&self) -> &Arc<LockTable<K, S>> {
         &self.table
     }
 
     /// Drops the guard and, if it was the last of its key, hands the key to the longest waiter, if there is one.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let guard = table.lock_owned(&1);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert_eq!(table.lock(&1).depth(), 1));
+    ///     guard.unlock_fair(); // a waiter is not overtaken, not by this thread either
+    /// });
+    /// assert!(table.is_empty());
+    /// ```
     pub fn unlock_fair(self) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again.
@@ -132,6 +225,18 @@ impl<K: fmt::Debug, S> fmt::Debug for OwnedKeyGuard<K, S> {
 }
 
 /// A [`KeyLock`](crate::KeyLock) that keeps its table alive.
+///
+/// ```
+/// use perkey::{LockTable, OwnedKeyLock};
+/// use std::sync::Arc;
+///
+/// struct Account { lock: OwnedKeyLock<u64> } // no lifetime
+///
+/// let table = Arc::new(LockTable::new());
+/// let account = Account { lock: table.handle_owned(&1) };
+/// let _guard = account.lock.lock();
+/// assert!(table.is_held(&1));
+/// ```
 #[must_use = "a handle keeps the key's lock alive only as long as it lives"]
 pub struct OwnedKeyLock<K, S = RandomState> {
     // The user is given back in `drop`, before the table goes.
@@ -162,6 +267,16 @@ impl<K, S> OwnedKeyLock<K, S> {
 
     /// Takes the lock; blocks while another thread holds it. Re-entrant.
     ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let handle = Arc::new(LockTable::<u64>::new()).handle_owned(&1);
+    /// let guard = handle.lock();
+    /// drop(handle); // the guard does not need it
+    /// assert!(guard.table().is_held(&1));
+    /// ```
+    ///
     /// # Panics
     /// If this thread's depth or the references on the key are at their end.
     pub fn lock(&self) -> OwnedKeyGuard<K, S> {
@@ -173,6 +288,18 @@ impl<K, S> OwnedKeyLock<K, S> {
     }
 
     /// Takes the lock if no other thread holds it. Never blocks.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let handle = Arc::new(LockTable::<u64>::new()).handle_owned(&1);
+    /// let _guard = handle.lock();
+    /// assert!(handle.try_lock().is_some()); // re-entrant
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(handle.try_lock().is_none()));
+    /// });
+    /// ```
     pub fn try_lock(&self) -> Option<OwnedKeyGuard<K, S>> {
         let guard = self
             .hold()
@@ -184,11 +311,34 @@ impl<K, S> OwnedKeyLock<K, S> {
     }
 
     /// Takes the lock; gives up after `timeout`. A time-out too long for the clock is none.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::{sync::Arc, thread, time::Duration};
+    ///
+    /// let handle = Arc::new(LockTable::<u64>::new()).handle_owned(&1);
+    /// let _guard = handle.lock();
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!(handle.try_lock_for(Duration::from_millis(1)).is_none()));
+    /// });
+    /// ```
     pub fn try_lock_for(&self, timeout: Duration) -> Option<OwnedKeyGuard<K, S>> {
         self.wait(Patience::lasting(timeout))
     }
 
     /// Takes the lock; gives up at `deadline`.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::{sync::Arc, thread, time::{Duration, Instant}};
+    ///
+    /// let handle = Arc::new(LockTable::<u64>::new()).handle_owned(&1);
+    /// let _guard = handle.lock();
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// thread::scope(|s| {
+    ///     s.spawn(|| assert!(handle.try_lock_until(deadline).is_none()));
+    /// });
+    /// ```
     pub fn try_lock_until(&self, deadline: Instant) -> Option<OwnedKeyGuard<K, S>> {
         self.wait(Patience::until(deadline))
     }
@@ -212,17 +362,44 @@ impl<K, S> OwnedKeyLock<K, S> {
     }
 
     /// The key.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<String>::new());
+    /// assert_eq!(table.handle_owned("apple").key(), "apple");
+    /// ```
     pub fn key(&self) -> &K {
         // SAFETY: our user keeps the entry and the key.
         unsafe { self.entry.as_ref().key() }
     }
 
     /// The table.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let handle = table.handle_owned(&1);
+    /// assert!(Arc::ptr_eq(handle.table(), &table));
+    /// ```
     pub fn table(&self) -> &Arc<LockTable<K, S>> {
         &self.table
     }
 
     /// A weak handle on the present life of the lock. It keeps neither the lock nor the table alive.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let weak = table.handle_owned(&1).downgrade();
+    /// assert!(weak.upgrade().is_none() && table.is_empty()); // the handle is gone
+    /// assert_eq!(Arc::strong_count(&table), 1);
+    /// ```
     pub fn downgrade(&self) -> OwnedWeakKeyLock<K, S> {
         OwnedWeakKeyLock {
             life: self.hold().life(),
@@ -256,8 +433,19 @@ impl<K: fmt::Debug, S> fmt::Debug for OwnedKeyLock<K, S> {
     }
 }
 
-/// A [`WeakKeyLock`](crate::WeakKeyLock) for a table in an `Arc`: keeps neither the lock nor the table alive (a forgotten one leaves the
-/// few words of the table's own struct allocated, as any `std::sync::Weak` does, but nothing of its contents).
+/// A [`WeakKeyLock`](crate::WeakKeyLock) for a table in an `Arc`: keeps neither the lock nor the table alive (a forgotten one
+/// leaves the few words of the table's own struct allocated, as any `std::sync::Weak` does, but nothing of its contents).
+///
+/// ```
+/// use perkey::LockTable;
+/// use std::sync::Arc;
+///
+/// let handle = Arc::new(LockTable::<u64>::new()).handle_owned(&1);
+/// let weak = handle.downgrade();
+/// assert!(weak.upgrade().is_some());
+/// drop(handle); // the table goes with it
+/// assert!(weak.upgrade().is_none());
+/// ```
 pub struct OwnedWeakKeyLock<K, S = RandomState> {
     table: Weak<LockTable<K, S>>,
     hash: u64,
@@ -267,6 +455,18 @@ pub struct OwnedWeakKeyLock<K, S = RandomState> {
 impl<K, S> OwnedWeakKeyLock<K, S> {
     /// A strong handle, or `None` once the table, or the last guard, handle and waiter of that life is gone, even if the same
     /// key is in use again.
+    ///
+    /// ```
+    /// use perkey::LockTable;
+    /// use std::sync::Arc;
+    ///
+    /// let table = Arc::new(LockTable::<u64>::new());
+    /// let handle = table.handle_owned(&1);
+    /// let weak = handle.downgrade();
+    /// drop(handle);
+    /// let _new_life = table.handle_owned(&1);
+    /// assert!(weak.upgrade().is_none()); // the same key, another life
+    /// ```
     ///
     /// # Panics
     /// If the references on the key are at their end.
