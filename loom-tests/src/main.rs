@@ -333,9 +333,15 @@ fn run(test: &Test, mutant: Option<&Twin>, full: bool) -> End {
             ]
             .concat();
             if status.success() {
-                let said = text
-                    .lines()
-                    .filter_map(|l| Some(l.split_once("explored ")?.1));
+                // What a test says of itself starts with its name.
+                let said = text.lines().filter_map(|l| {
+                    let rest = l.strip_prefix("explored ").unwrap_or(l);
+                    Some(
+                        rest.strip_prefix(&*test.name)?
+                            .strip_prefix(": ")?
+                            .to_owned(),
+                    )
+                });
                 End::Passed(said.collect::<Vec<_>>().join("; "))
             } else {
                 End::Failed(text)

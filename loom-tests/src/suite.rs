@@ -21,6 +21,15 @@ const fn twin(mutant: &'static str, file: &'static str, test: &'static str, boun
     }
 }
 
+const fn schedule(mutant: &'static str, file: &'static str, test: &'static str) -> Twin {
+    Twin {
+        mutant,
+        file,
+        test,
+        bound: None,
+    }
+}
+
 /// The twins of the loom scenarios.
 #[rustfmt::skip]
 pub(crate) const LOOM: &[Twin] = &[
@@ -91,4 +100,27 @@ pub(crate) const LOOM: &[Twin] = &[
 ];
 
 /// The twins of the shuttle tests.
-pub(crate) const SHUTTLE: &[Twin] = &[];
+#[rustfmt::skip]
+pub(crate) const SHUTTLE: &[Twin] = &[
+    schedule("fair_ignored", "shuttle_lock", "unlock_fair_serves_in_the_order_of_arrival"),
+    schedule("join_at_the_end", "shuttle_lock", "the_longest_waiter_is_served"),
+    schedule("vain_not_counted", "shuttle_lock", "the_longest_waiter_is_served"),
+    schedule("time_not_counted", "shuttle_lock", "a_release_hands_over_when_time_has_passed"),
+    schedule("wake_dropped", "shuttle_lock", "eight_tasks_count"),
+    schedule("leave_without_looking", "shuttle_lock", "six_tasks_nest_two_locks"),
+    schedule("leave_without_looking", "shuttle_lock", "time_outs_race_grants"),
+    schedule("leave_without_looking", "shuttle_lock", "who_gives_up_passes_it_on"),
+    schedule("ticket_left_behind", "shuttle_table", "time_outs_race_the_release"),
+    schedule("retire_now", "shuttle_table", "overflow"),
+    schedule("claim_under_passers", "shuttle_table", "takeover_of_one_slot"),
+    schedule("claim_in_use", "shuttle_table", "the_last_owner_frees_the_table"),
+    schedule("upgrade_into_next_life", "shuttle_table", "weak_handles_know_their_life"),
+    schedule("no_stamp", "shuttle_table", "constant_hash"),
+    schedule("no_help", "shuttle_table", "eight_tasks_draw_their_programs"),
+    schedule("no_help", "shuttle_table", "insertions_race"),
+    schedule("stamp_not_seen_again", "shuttle_table", "four_tasks_draw_their_programs"),
+    schedule("reference_before_wake", "shuttle_table", "a_release_does_not_reach_the_next_key"),
+    schedule("no_second_search", "shuttle_table", "executions_are_deterministic"),
+    schedule("wait_for_ready", "stop_anywhere", "lock_a_new_key"),
+    schedule("wait_for_claimed", "stop_anywhere", "lock_taking_over"),
+];

@@ -6,6 +6,7 @@
 //!
 //! Traps 9 (for a waiter that times out) and 10. See `shuttle_common` for seeds and replays.
 #![cfg(perkey_shuttle)]
+#![allow(clippy::pedantic)]
 
 mod shuttle_common;
 

@@ -12,6 +12,7 @@
 //! Each operation is stopped against each work of the others, with the others one after the other (forwards, backwards), in
 //! turn, and interleaved at random with the victim already before it is stopped (`PERKEY_SEED`, `PERKEY_MIXES`).
 #![cfg(perkey_shuttle)]
+#![allow(clippy::pedantic, clippy::needless_update)]
 
 mod shuttle_common;
 
@@ -139,7 +140,7 @@ impl Scheduler for Freezer {
                 }
                 if let Order::Mixed(_) = self.order {
                     // Now and then a sleeper wakes for no reason.
-                    if throw(&mut self.dice) % 16 == 0 {
+                    if throw(&mut self.dice).is_multiple_of(16) {
                         let asleep = all.iter().filter(|t| !t.runnable()).map(|t| t.id());
                         can.extend(asleep.filter(|t| !out || *t != victim));
                     }

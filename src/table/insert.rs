@@ -49,10 +49,6 @@ impl<'t, K> Claim<'t, K> {
     /// in the order in which they came, and none leaves before all slots are taken.
     #[inline]
     fn slot(core: &'t Core<K>, bucket: &'t Bucket<K>, seen: u64) -> Option<Self> {
-        // ORDERING: Relaxed; a mutant.
-        while mutant("wait_for_claimed")
-            && word::phase(bucket.entries[0].word().load(Ordering::Relaxed)) == CLAIMED
-        {}
         // Any order is right. A model with two slots has to take slots over more often than they would be in turn.
         let mut place = if cfg!(perkey_loom) {
             stamp::CHAIN
@@ -67,6 +63,10 @@ impl<'t, K> Claim<'t, K> {
             };
             #[allow(clippy::cast_possible_truncation)] // below SLOTS
             let entry = &bucket.entries[place as usize];
+            // ORDERING: Relaxed; a mutant.
+            while mutant("wait_for_claimed")
+                && word::phase(entry.word().load(Ordering::Relaxed)) == CLAIMED
+            {}
             if let Some(keyed) = entry.claim() {
                 return Some(Self {
                     core,

@@ -117,7 +117,7 @@ impl<S: Scheduler> Scheduler for Calm<S> {
         {
             return stage.first;
         }
-        if throw(&mut self.dice) % 16 == 0 {
+        if throw(&mut self.dice).is_multiple_of(16) {
             return self.scheduler.next_task(runnable, now, y);
         }
         self.scheduler.next_task(&awake, now, y)
