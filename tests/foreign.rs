@@ -790,3 +790,41 @@ fn a_dropped_table_drops_every_key_once_though_drop_panics() {
         }
     }
 }
+
+/// I9: a panic in the middle of a takeover gives the slot back, every time.
+#[test]
+fn a_panic_while_a_slot_is_rewritten_costs_no_slot() {
+    thread_local!(static ARMED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+
+    #[derive(PartialEq, Eq, Debug)]
+    struct Touchy(u64);
+    impl std::hash::Hash for Touchy {
+        fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
+            h.write_u64(0); // one bucket
+        }
+    }
+    impl Clone for Touchy {
+        fn clone(&self) -> Self {
+            assert!(!ARMED.get(), "armed");
+            Self(self.0)
+        }
+    }
+
+    let table = perkey::LockTable::<Touchy>::new();
+    for k in 0..12 {
+        drop(table.lock(&Touchy(k))); // fills the slots with idle keys
+    }
+    ARMED.set(true);
+    for k in 100..120 {
+        let lock = std::panic::AssertUnwindSafe(|| drop(table.lock(&Touchy(k))));
+        assert!(std::panic::catch_unwind(lock).is_err());
+    }
+    ARMED.set(false);
+    let held: Vec<_> = (200..206).map(|k| table.lock(&Touchy(k))).collect();
+    let shown = format!("{table:?}");
+    assert!(
+        shown.contains("overflow: 0"),
+        "six slots for six keys: {shown}"
+    );
+    drop(held);
+}

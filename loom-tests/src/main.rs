@@ -20,22 +20,40 @@ const LIMIT: Duration = Duration::from_mins(15);
 struct Checker {
     name: &'static str,
     flags: &'static str,
+    /// Which tests to build, and which of these to take.
+    build: &'static [&'static str],
     prefixes: &'static [&'static str],
+    /// Whether to run the tests as they are, too.
+    whole: bool,
     twins: &'static [Twin],
 }
 
 const LOOM: Checker = Checker {
     name: "loom",
     flags: "--cfg perkey_loom --cfg perkey_mutant --cfg crossbeam_loom",
+    build: &["-p", "loom-tests", "--tests"],
     prefixes: &["loom_"],
+    whole: true,
     twins: suite::LOOM,
 };
 
 const SHUTTLE: Checker = Checker {
     name: "shuttle",
     flags: "--cfg perkey_shuttle --cfg perkey_mutant",
+    build: &["-p", "loom-tests", "--tests"],
     prefixes: &["shuttle_", "stop_anywhere"],
+    whole: true,
     twins: suite::SHUTTLE,
+};
+
+/// Only the twins: the tests themselves are run without the mutants, by `verify`.
+const THREADS: Checker = Checker {
+    name: "threads",
+    flags: "--cfg perkey_mutant",
+    build: &["-p", "perkey", "--test", "memory", "--test", "foreign"],
+    prefixes: &["memory", "foreign"],
+    whole: false,
+    twins: suite::THREADS,
 };
 
 /// What has been counted so far.
@@ -194,6 +212,7 @@ fn verify(full: bool, tally: &mut Tally) {
         }
         tally.count(ok);
     }
+    check(&THREADS, full, tally);
     check(&SHUTTLE, full, tally);
     check(&LOOM, full, tally);
 }
@@ -207,15 +226,9 @@ struct Test {
 
 /// Builds the checker's tests and lists them.
 fn tests(checker: &Checker) -> Option<Vec<Test>> {
-    let args = [
-        "test",
-        "--release",
-        "-p",
-        "loom-tests",
-        "--tests",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ];
+    let mut args = vec!["test", "--release", "--no-run"];
+    args.push("--message-format=json-render-diagnostics");
+    args.extend(checker.build);
     let out = cargo(checker.flags, checker.name, &args)
         .stderr(Stdio::inherit())
         .output()
@@ -397,12 +410,14 @@ fn check(checker: &Checker, full: bool, tally: &mut Tally) {
         if !suite::LOOM
             .iter()
             .chain(suite::SHUTTLE)
+            .chain(suite::THREADS)
             .any(|t| t.mutant == name)
         {
             fault(format!("no test is known to kill the mutant {name}"));
         }
     }
-    each(&tests, |test| {
+    let whole = if checker.whole { &*tests } else { &[] };
+    each(whole, |test| {
         if checker.name == "loom"
             && !checker
                 .twins

@@ -99,6 +99,14 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("push_relaxed", "loom_overflow", "chained_c_against_slot_c", 1),
 ];
 
+/// The twins of tests with real threads or none, which the step "tests" runs as they are.
+#[rustfmt::skip]
+pub(crate) const THREADS: &[Twin] = &[
+    schedule("node_kept", "memory", "memory_comes_back_by_ordinary_use_without_shrinking"),
+    schedule("claim_lost_in_panic", "foreign", "a_panic_while_a_slot_is_rewritten_costs_no_slot"),
+    schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
+];
+
 /// The twins of the shuttle tests.
 #[rustfmt::skip]
 pub(crate) const SHUTTLE: &[Twin] = &[

@@ -213,7 +213,9 @@ impl<K> Chain<K> {
         ) {
             next = now;
         }
-        self.sweep(&pin);
+        if !mutant("node_kept") {
+            self.sweep(&pin);
+        }
         key
     }
 

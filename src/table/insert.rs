@@ -231,6 +231,9 @@ impl<'t, K> Claim<'t, K> {
 
 impl<K> Drop for Claim<'_, K> {
     fn drop(&mut self) {
+        if mutant("claim_lost_in_panic") {
+            return;
+        }
         let mut junk = Junk::default();
         // SAFETY: last thing.
         unsafe { self.release(&mut junk) };
