@@ -307,6 +307,9 @@ impl<K> Core<K> {
         source: &mut impl Source<K>,
         junk: &mut Junk<K>,
     ) -> Result<Got<'t, K>, Refused<K>> {
+        if stamp::seq(seen) >= SEQ_MAX {
+            return Err(Exhausted::Generations.into()); // before an idle key is given up for nothing
+        }
         source.prepare().map_err(Refused::WrongKey)?;
         let claim = if let Some(mut claim) = Claim::slot(self, bucket, seen) {
             claim.fill(q.hash, source, junk);
