@@ -12,7 +12,7 @@ use std::time::Instant;
 pub struct Bound {
     /// In CI.
     ci: Option<usize>,
-    /// With `--full`: the highest that ends in ten minutes (five with the real epoch or three threads).
+    /// With `--full`: the highest that was seen to end in ten minutes (five with the real epoch or three threads).
     full: Option<usize>,
 }
 

@@ -80,7 +80,7 @@ fn upgrade_against_passing_search() {
 /// I1, I5: an entry with a handle is not taken over, however many keys come by.
 #[test]
 fn handle_against_other_keys() {
-    explore("handle_against_other_keys", all_in_full(6), || {
+    explore("handle_against_other_keys", ALL, || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         two(
@@ -123,7 +123,7 @@ fn handle_lock_against_lock() {
 /// I7: shrinking takes idle entries only, and whoever comes for one finds it or makes it anew.
 #[test]
 fn shrink_against_lock() {
-    explore("shrink_against_lock", bounds(4, 6), || {
+    explore("shrink_against_lock", bounds(4, 5), || {
         let world = World::new();
         world.lock_all(&[A]);
         two(&world, |w| w.table.shrink_to_fit(), |w| w.lock_all(&[A, A]));
@@ -136,7 +136,7 @@ fn shrink_against_lock() {
 /// idle and shrunk away.
 #[test]
 fn timeout_and_shrink_against_unlock() {
-    explore("timeout_and_shrink_against_unlock", all_in_full(8), || {
+    explore("timeout_and_shrink_against_unlock", ALL, || {
         use_time();
         let world = World::new();
         let guard = world.table.lock_owned(&A);

@@ -165,7 +165,7 @@ fn timeout_against_unlock_against_lock() {
 /// I1, I6: three threads, one round each.
 #[test]
 fn lock_against_lock_against_lock() {
-    explore("lock_against_lock_against_lock", bounds(4, 6), || {
+    explore("lock_against_lock_against_lock", bounds(4, 5), || {
         let l = lock();
         let t = [
             spawn(&l, |l| l.lock().touch()),
