@@ -81,6 +81,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("hash_is_key", "loom_table", "lock_ab_lock_a1", 2),
     twin("no_stamp", "loom_table", "lock_abc_lock_ba", 2),
     twin("no_stamp", "loom_table", "try_a_try_a_try_b", 2),
+    twin("hash_load_relaxed", "loom_table", "idle_a_try_b_try_a_try_a", 2),
     twin("hash_is_key", "loom_table", "contended_a_beside_a1", 2),
     twin("claim_relaxed", "loom_table", "lock_a_lock_b", 2),
     twin("claim_relaxed", "loom_table", "try_a_try_b", 2),

@@ -41,15 +41,35 @@ sequences! {
     lock_abc_lock_ba bounds(2, 2), lock_all: [A, B, C], [B, A];
 }
 
-/// I1, I2: three threads, of which two make the same entry while the third takes its place.
+/// I1, I2: three threads, of which two make the same entry while the third makes another.
 #[test]
 fn try_a_try_a_try_b() {
-    explore("try_a_try_a_try_b", bounds(1, 1), || {
+    explore("try_a_try_a_try_b", bounds(1, 2), || {
         let world = World::new();
-        let other = [[A].as_slice(), &[B, A]].map(|keys| {
+        let other = [A, B].map(|key| {
             let world = world.clone();
             loom::thread::spawn(move || {
-                world.try_all(keys);
+                world.try_all(&[key]);
+            })
+        });
+        world.try_all(&[A]);
+        for t in other {
+            t.join().unwrap();
+        }
+        assert_eq!(world.table.len(), 0);
+    });
+}
+
+/// I1, I2: the entry is there and idle; one thread takes it over, one revives it, one makes it anew.
+#[test]
+fn idle_a_try_b_try_a_try_a() {
+    explore("idle_a_try_b_try_a_try_a", bounds(2, 2), || {
+        let world = World::new();
+        world.try_all(&[A]);
+        let other = [A, B].map(|key| {
+            let world = world.clone();
+            loom::thread::spawn(move || {
+                world.try_all(&[key]);
             })
         });
         world.try_all(&[A]);
