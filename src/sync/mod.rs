@@ -28,6 +28,8 @@ mod backend;
 mod backend;
 
 pub(crate) mod epoch;
+#[cfg(any(perkey_shuttle, not(perkey_loom)))]
+mod words;
 
 pub(crate) use backend::time;
 pub(crate) use backend::{

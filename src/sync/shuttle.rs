@@ -2,6 +2,7 @@
 //!
 //! Every access is a scheduling point. Time is virtual: [`model::tick`] moves the clock.
 
+pub(crate) use super::words::{guess, start, OwnWord};
 use std::cell::Cell;
 
 pub(crate) mod atomic {
@@ -85,45 +86,6 @@ pub(crate) const fn spin_limit() -> u32 {
 /// A scheduling point without an access. Not `yield_now`, which tells a PCT scheduler to prefer everybody else from here on.
 pub(crate) fn point() {
     shuttle::sync::atomic::AtomicBool::new(false).load(atomic::Ordering::SeqCst);
-}
-
-/// A load whose value does nothing but start an exchange that re-reads the word (or a choice that any value would allow).
-#[inline]
-pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
-    // ORDERING: Relaxed; a stale value costs a round, as the exchange fails.
-    word.load(atomic::Ordering::Relaxed)
-}
-
-/// What to start an exchange from: the word as it is. (A checker may start from `_usual` instead, and learn the rest from the
-/// exchange's failure, whose ordering is `failure`.)
-#[inline]
-pub(crate) fn start(word: &atomic::AtomicU64, _usual: u64, failure: atomic::Ordering) -> u64 {
-    // ORDERING: that of the exchange's failure, as what is found here need not be found by it again.
-    word.load(failure)
-}
-
-/// A word that is only stored to by its present owner, and read by others only to find out that they are not he.
-#[derive(Debug)]
-pub(crate) struct OwnWord(atomic::AtomicU64);
-
-impl OwnWord {
-    pub(crate) const fn new() -> Self {
-        Self(atomic::AtomicU64::new(0))
-    }
-
-    #[inline]
-    pub(crate) fn get(&self) -> u64 {
-        // ORDERING: Relaxed, no partner needed. If the value names this thread, it is this thread's own last store (a
-        // thread never reads anything older), so the thread is the owner. If it names somebody else, it does not
-        // matter whether he still is.
-        self.0.load(atomic::Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn set(&self, value: u64) {
-        // ORDERING: Relaxed: one owner's stores come before the next one's by the Release and Acquire on the lock.
-        self.0.store(value, atomic::Ordering::Relaxed);
-    }
 }
 
 /// Shuttle runs one task at a time, on one thread: a plain cell. An access takes time (a scheduling point), and one that
