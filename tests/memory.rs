@@ -466,24 +466,24 @@ fn a_forgotten_weak_handle_keeps_nothing_allocated() {
     for k in 0..3000 {
         forget(t.handle(&k).downgrade());
     }
-    t.shrink_to_fit();
-    let left = live() - base;
+    // What the epoch has in hand for others (bags of two KiB) comes and goes meanwhile.
+    let left = settle(&t, base + NOISE) - base;
     assert!(
         left <= NOISE,
         "{left} bytes after 3,000 forgotten weak handles"
     );
 
-    // An owned one keeps the table's own struct, as any `Weak` does, and nothing of what is in it.
-    let base = live();
-    let t = Arc::new(LockTable::<u64>::new());
-    let full = live() - base;
-    forget(t.handle_owned(&1).downgrade());
-    drop(t);
-    let left = live() - base;
-    assert!(
-        left < 1024 && left < full / 4,
-        "{left} bytes left of {full}"
-    );
+    // An owned one keeps the table's own struct, as any `Weak` does, and nothing of what is in it. The least of a few rounds
+    // counts: a leak shows in each, the harness's own bytes do not.
+    let left = (0..8).map(|_| {
+        let base = live();
+        let t = Arc::new(LockTable::<u64>::new());
+        forget(t.handle_owned(&1).downgrade());
+        drop(t);
+        live() - base
+    });
+    let left = left.min().expect("eight rounds");
+    assert!(left < 1024, "{left} bytes left of a table of 8 KiB");
 }
 
 #[test]
