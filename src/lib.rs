@@ -33,8 +33,8 @@ mod table;
 
 pub use lock::{ReentrantLock, ReentrantLockGuard};
 pub use table::{
-    Contention, KeyGuard, KeyLock, KeyMismatch, LockTable, Observer, OwnedKeyGuard, OwnedKeyLock,
-    OwnedWeakKeyLock, WeakKeyLock,
+    Contention, KeyGuard, KeyLock, KeyMismatch, LockManyError, LockTable, ManyGuard, Observer,
+    OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock, WeakKeyLock,
 };
 
 /// The default hasher: foldhash, seeded afresh for every table.

@@ -149,6 +149,16 @@ impl<K> Chain<K> {
         }
     }
 
+    /// Is there a node whose entry `f` says yes to? It runs under a pin.
+    pub(super) fn any(&self, mut f: impl FnMut(&Entry<K>) -> bool) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let pin = epoch::pin();
+        let found = self.iter(&pin).any(|node| f(&node.entry));
+        found
+    }
+
     /// Meets every member with this hash, unpinned, until `f` is done. `stamp` as in `Core::search`.
     pub(super) fn walk<'t, R>(
         &self,

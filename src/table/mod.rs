@@ -7,7 +7,7 @@
 //!                                     └ chain ─ Node  ─ Entry
 //! ```
 //! [`entry`]: one key and its lock · [`bucket`], [`chain`]: where entries are · [`search`], [`insert`]: finding and making them ·
-//! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`]: what users hold.
+//! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`]: what users hold · [`many`]: several keys in one call.
 
 mod bucket;
 mod chain;
@@ -17,6 +17,7 @@ mod entry;
 mod guard;
 mod handle;
 mod insert;
+mod many;
 mod observer;
 mod owned;
 mod search;
@@ -24,6 +25,7 @@ mod search;
 pub use contention::Contention;
 pub use guard::KeyGuard;
 pub use handle::{KeyLock, WeakKeyLock};
+pub use many::{LockManyError, ManyGuard};
 pub use observer::Observer;
 pub use owned::{OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock};
 
