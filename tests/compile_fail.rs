@@ -7,8 +7,8 @@
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small, miri)))]
 
 use perkey::{
-    Contention, KeyGuard, KeyLock, KeyMismatch, LockTable, Observer, OwnedKeyGuard, OwnedKeyLock,
-    OwnedWeakKeyLock, ReentrantLock, ReentrantLockGuard, WeakKeyLock,
+    Contention, KeyGuard, KeyLock, KeyMismatch, LockManyError, LockTable, ManyGuard, Observer,
+    OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock, ReentrantLock, ReentrantLockGuard, WeakKeyLock,
 };
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -92,6 +92,7 @@ fn a_table_is_sync_iff_its_keys_are_send_and_sync_and_its_hasher_is_sync() {
 fn every_guard_stays_on_its_thread() {
     // Trap 20: neither `Send` nor, for a key, `Sync`.
     assert_eq!(four!(KeyGuard<'static, _>), [NO; 4]);
+    assert_eq!(four!(ManyGuard<'static, _>), [NO; 4]);
     assert_eq!(four!(OwnedKeyGuard<_>), [NO; 4]);
     assert_eq!(four!(OwnedKeyGuard<_, SendOnly>), [NO; 4]);
     // Its guard is `Sync` iff the data is.
@@ -126,6 +127,7 @@ fn an_observer_is_shared_by_all_threads() {
     assert_eq!(auto!(Contention), YES);
     assert_eq!(auto!(Arc<dyn Observer<u64>>), YES);
     assert_eq!(four!(KeyMismatch<_>), [YES, SEND, SYNC, NO]);
+    assert_eq!(auto!(LockManyError), YES);
 }
 
 // ---- programs ---------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ impl std::error::Error for LockManyError {}
 /// ```
 #[must_use = "the keys are released when the guard is dropped"]
 pub struct ManyGuard<'t, K> {
-    /// In the order in which they were taken.
+    /// The last one taken first: the order in which a vector drops them, a panic or not.
     guards: Vec<KeyGuard<'t, K>>,
 }
 
@@ -159,18 +159,9 @@ impl<K> ManyGuard<'_, K> {
     ///     assert!(!table.is_held(&1) && !table.is_held(&2));
     /// });
     /// ```
-    pub fn unlock_fair(mut self) {
-        while let Some(guard) = self.guards.pop() {
+    pub fn unlock_fair(self) {
+        for guard in self.guards {
             guard.unlock_fair();
-        }
-    }
-}
-
-impl<K> Drop for ManyGuard<'_, K> {
-    fn drop(&mut self) {
-        // If a key panics in its `Drop`, the vector still drops the other guards.
-        while let Some(guard) = self.guards.pop() {
-            drop(guard);
         }
     }
 }
@@ -360,11 +351,17 @@ impl<K> Core<K> {
         mut locks: Vec<KeyLock<'t, K>>,
         patience: Patience,
     ) -> Result<ManyGuard<'t, K>, Stop> {
-        if !mutant("many_unsorted") {
+        if mutant("many_unsorted") {
+            let mut seen = Vec::new();
+            locks.retain(|lock| {
+                seen.push(lock.hold.pointer());
+                !seen[..seen.len() - 1].contains(&lock.hold.pointer())
+            });
+        } else {
             locks.sort_unstable_by_key(|lock| lock.hold.pointer()); // M2
-        }
-        if !mutant("many_not_deduplicated") {
-            locks.dedup_by_key(|lock| lock.hold.pointer());
+            if !mutant("many_not_deduplicated") {
+                locks.dedup_by_key(|lock| lock.hold.pointer());
+            }
         }
         let me = Owner::current();
         let mut many = ManyGuard {
@@ -381,6 +378,7 @@ impl<K> Core<K> {
                 }
             }
         }
+        many.guards.reverse();
         Ok(many)
     }
 

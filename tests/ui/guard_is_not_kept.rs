@@ -8,5 +8,7 @@ fn main() {
     table.lock(&1); //~ unused_must_use
     lock.lock(); //~ unused_must_use
     table.handle(&1); //~ unused_must_use
+    table.lock_many(&[1]); //~ unused_must_use
+    table.lock_many(&[1]).unwrap(); //~ unused_must_use
     let _guards = (table.lock(&1), lock.lock());
 }

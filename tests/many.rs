@@ -1,0 +1,949 @@
+//! Many keys in one call, sentence by sentence: all or none, in any order, never in a circle.
+//!
+//! Which of two keys comes later in the table's order does not show. The tests find it out: a thread that holds the later one must
+//! not wait for the other, and a thread that holds the earlier one waits. Nobody tells the time: whoever is waited for lets go
+//! when the observer hears of the wait.
+#![allow(clippy::pedantic)]
+#![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
+
+mod common;
+
+use common::{elsewhere, message, while_held, Dice, Event, Events, OneHash, Task, PATIENCE};
+use perkey::{KeyLock, LockManyError, LockTable, ManyGuard, Observer};
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::mem::forget;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{mpsc, Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// One bucket with six slots: more keys than that are in its chain.
+fn one_bucket() -> LockTable<u64, OneHash> {
+    let t = LockTable::with_capacity_and_hasher(1, OneHash);
+    assert_eq!(t.capacity(), 6, "the tests below are made for it");
+    t
+}
+
+fn sorted(many: &ManyGuard<'_, u64>) -> Vec<u64> {
+    let mut keys: Vec<u64> = many.keys().copied().collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Neither this nor any other thread holds a key below `keys`, but for those in `held`, which others hold.
+#[track_caller]
+fn nothing_is_held<S: BuildHasher + Sync>(t: &LockTable<u64, S>, keys: u64, held: &[u64]) {
+    for k in 0..keys {
+        assert!(!t.is_held(&k), "{k} is held still");
+        assert_eq!(t.is_locked(&k), held.contains(&k), "{k}");
+    }
+    elsewhere(|| {
+        for k in (0..keys).filter(|k| !held.contains(k)) {
+            assert!(t.try_lock(&k).is_some(), "{k} is locked still");
+        }
+    });
+}
+
+// ---- what is asked for is held ------------------------------------------------------------------------------------
+
+#[test]
+fn every_key_is_held_once_however_often_it_is_asked_for() {
+    // I3
+    let t = LockTable::<u64>::new();
+    for asked in [[1, 2, 1], [2, 1, 1], [1, 1, 2], [2, 2, 1], [1, 2, 2]] {
+        let many = t.lock_many(&asked).unwrap();
+        assert_eq!((many.len(), sorted(&many)), (2, vec![1, 2]), "{asked:?}");
+        assert_eq!(many.keys().len(), 2);
+        assert!(many.contains(&1) && many.contains(&2) && !many.contains(&3));
+        assert!(!many.is_empty() && t.len() == 2);
+        for k in [1, 2] {
+            assert!(t.is_held(&k));
+            assert_eq!(t.lock(&k).depth(), 2, "once by the guard of many");
+        }
+        elsewhere(|| {
+            assert!(t.try_lock(&1).is_none() && t.try_lock(&2).is_none());
+            assert!(t.try_lock_many([&2, &3]).is_none() && t.try_lock_many([&3]).is_some());
+        });
+        drop(many);
+        assert!(t.is_empty());
+        nothing_is_held(&t, 4, &[]);
+    }
+}
+
+#[test]
+fn every_form_takes_the_same_keys() {
+    let t = LockTable::<u64>::new();
+    let asked = [5, 3, 5, 4];
+    let deadline = Instant::now() + PATIENCE;
+    for many in [
+        t.lock_many(&asked).unwrap(),
+        t.try_lock_many(&asked).unwrap(),
+        t.try_lock_many_for(&asked, PATIENCE).unwrap(),
+        t.try_lock_many_for(&asked, Duration::MAX).unwrap(),
+        t.try_lock_many_until(&asked, deadline).unwrap(),
+    ] {
+        assert_eq!(sorted(&many), [3, 4, 5]);
+    }
+    assert!(t.is_empty());
+    // Free keys are to be had after the deadline, too.
+    assert!(t.try_lock_many_until(&asked, Instant::now()).is_some());
+    assert!(t.try_lock_many_for(&asked, Duration::ZERO).is_some());
+}
+
+#[test]
+fn no_keys_are_an_empty_guard() {
+    let t = LockTable::<u64>::new();
+    let none = t.lock_many(&[]).unwrap();
+    assert_eq!(
+        (none.is_empty(), none.len(), none.keys().len()),
+        (true, 0, 0)
+    );
+    assert!(!none.contains(&1));
+    assert_eq!(format!("{none:?}"), "ManyGuard([])");
+    assert!(t.try_lock_many(std::iter::empty::<&u64>()).is_some());
+    while_held(&t, &1, || {
+        assert!(t.try_lock_many_for(&[], Duration::ZERO).is_some());
+        assert!(t.try_lock_many_until(&[], Instant::now()).is_some());
+    });
+    assert!(t.is_empty());
+    none.unlock_fair();
+}
+
+#[test]
+fn keys_are_asked_for_in_any_borrowed_form_and_from_any_iterator() {
+    let t = LockTable::<String>::new();
+    let words = ["pear", "plum", "fig", "pear"];
+    let many = t.lock_many(words).unwrap();
+    assert!(many.len() == 3 && many.contains("fig") && many.contains("plum"));
+    let text = format!("{many:?}");
+    assert!(
+        text.starts_with("ManyGuard([") && words.iter().all(|w| text.contains(w)),
+        "{text}"
+    );
+    let owned: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+    assert_eq!(t.lock_many(&owned).unwrap().len(), 3);
+    assert_eq!(t.lock_many("a b a".split(' ')).unwrap().len(), 2);
+    drop(many);
+    assert!(t.is_empty());
+}
+
+#[test]
+fn a_key_that_is_held_already_is_held_once_more() {
+    // I3
+    let t = one_bucket();
+    let one = t.lock(&1);
+    let many = t.lock_many([&0, &1, &2, &1]).unwrap();
+    let again = t.lock_many([&2, &1]).unwrap();
+    assert_eq!((one.depth(), t.lock(&2).depth(), t.len()), (3, 3, 3));
+    drop(many);
+    assert_eq!((one.depth(), t.len()), (2, 2));
+    assert!(!t.is_locked(&0) && t.is_held(&2));
+    drop(one);
+    assert!(t.is_held(&1) && again.len() == 2);
+    drop(again);
+    assert!(t.is_empty());
+}
+
+#[test]
+fn a_thousand_keys_in_and_beyond_the_slots() {
+    let t = LockTable::<u64>::new();
+    assert!(t.capacity() < 1000);
+    let asked: Vec<u64> = (0..1000).chain(500..700).rev().collect();
+    let many = t.lock_many(&asked).unwrap();
+    assert_eq!((many.len(), t.len()), (1000, 1000));
+    assert!((0..1000).all(|k| t.is_held(&k)));
+    drop(many);
+    assert!(t.is_empty());
+}
+
+#[test]
+fn at_the_end_of_depth_lock_panics_as_always_and_try_declines() {
+    // I3, trap 22
+    let t = one_bucket();
+    for _ in 0..(1 << 20) - 1 {
+        forget(t.lock(&1));
+    }
+    for asked in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let panic = catch_unwind(AssertUnwindSafe(|| t.lock_many(&asked).map(|m| m.len())));
+        assert_eq!(
+            message(&*panic.unwrap_err()),
+            "perkey: this owner holds the lock 1048575 times already"
+        );
+        assert!(t.try_lock_many(&asked).is_none());
+        assert!(t.try_lock_many_for(&asked, PATIENCE).is_none());
+        assert_eq!(t.len(), 1, "nothing else is left");
+        assert!(!t.is_locked(&0) && !t.is_locked(&2));
+    }
+    assert_eq!(t.lock_many([&0, &2]).unwrap().len(), 2);
+}
+
+// ---- releasing ----------------------------------------------------------------------------------------------------
+
+#[test]
+#[cfg(target_os = "linux")] // sees in /proc when a thread sleeps
+fn unlock_fair_hands_every_key_to_its_waiter() {
+    // I6
+    let t = LockTable::<u64>::new();
+    let events = Arc::new(Events::default());
+    t.set_observer(Some(events.clone()));
+    let t = &t;
+    std::thread::scope(|s| {
+        let many = t.lock_many([&1, &2, &3]).unwrap();
+        let mut gos = Vec::new();
+        for (n, k) in [1, 2].into_iter().enumerate() {
+            let (task, is_task) = mpsc::channel();
+            let (go, gone) = mpsc::channel::<()>();
+            gos.push(go);
+            s.spawn(move || {
+                task.send(Task::me()).unwrap();
+                let _guard = t.lock(&k);
+                let _ = gone.recv();
+            });
+            events.until_began(n + 1);
+            is_task.recv().unwrap().until_asleep();
+        }
+        many.unlock_fair();
+        for k in [1, 2] {
+            assert!(t.is_locked(&k) && !t.is_held(&k), "the waiter's by now");
+        }
+        assert!(t.try_lock_many([&1]).is_none() && t.try_lock_many([&2]).is_none());
+        assert!(!t.is_locked(&3));
+        drop(gos);
+    });
+    assert!(t.is_empty());
+}
+
+/// A key that writes down its end. Two with one number are the same.
+struct Mortal {
+    n: u64,
+    ends: Arc<Mutex<Vec<u64>>>,
+}
+
+thread_local!(static FATAL: Cell<u64> = const { Cell::new(u64::MAX) });
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.ends.lock().unwrap().push(self.n);
+        if FATAL.get() == self.n && !std::thread::panicking() {
+            resume_unwind(Box::new("mortal"));
+        }
+    }
+}
+impl Clone for Mortal {
+    fn clone(&self) -> Self {
+        Self {
+            n: self.n,
+            ends: self.ends.clone(),
+        }
+    }
+}
+impl PartialEq for Mortal {
+    fn eq(&self, other: &Self) -> bool {
+        self.n == other.n
+    }
+}
+impl Eq for Mortal {}
+impl Hash for Mortal {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        h.write_u64(self.n);
+    }
+}
+
+#[test]
+fn keys_are_released_last_one_first_and_a_panic_in_drop_stops_none() {
+    // I9. Keys beyond the slots are dropped as they are released.
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let t = LockTable::with_capacity_and_hasher(1, OneHash);
+    let keys: Vec<_> = (0..12)
+        .map(|n| Mortal {
+            n,
+            ends: ends.clone(),
+        })
+        .collect();
+    let _handles: Vec<_> = keys[..6].iter().map(|k| t.handle(k)).collect();
+    for fair in [false, true] {
+        for fatal in (6..12).chain([u64::MAX]) {
+            let many = t.lock_many(&keys[4..]).unwrap();
+            let order: Vec<_> = many.keys().map(|k| k.n).filter(|n| *n > 5).collect();
+            assert_eq!(order.len(), 6);
+            ends.lock().unwrap().clear();
+            FATAL.set(fatal);
+            let end = catch_unwind(AssertUnwindSafe(|| {
+                if fair {
+                    many.unlock_fair();
+                } else {
+                    drop(many);
+                }
+            }));
+            FATAL.set(u64::MAX);
+            assert_eq!(end.is_err(), fatal != u64::MAX);
+            let ended = ends.lock().unwrap().clone();
+            assert_eq!(ended, order, "as `keys` gives them");
+            assert_eq!(t.len(), 6);
+            assert!(keys.iter().all(|k| !t.is_locked(k)));
+        }
+    }
+}
+
+// ---- all or none --------------------------------------------------------------------------------------------------
+
+#[test]
+fn where_one_is_not_to_be_had_none_is_kept() {
+    // 1 to 10 keys, up to four of them beyond the slots; each in turn is held by another thread.
+    let t = one_bucket();
+    for n in 1..=10 {
+        let keys: Vec<u64> = (0..n).chain(0..n).collect();
+        for taken in 0..n {
+            while_held(&t, &taken, || {
+                for _ in 0..2 {
+                    assert!(t.try_lock_many(&keys).is_none());
+                    nothing_is_held(&t, n, &[taken]);
+                    assert!(t.try_lock_many(keys.iter().rev()).is_none());
+                    nothing_is_held(&t, n, &[taken]);
+                    assert!(t.try_lock_many_for(&keys, Duration::ZERO).is_none());
+                    let soon = Duration::from_micros(100);
+                    assert!(t.try_lock_many_for(&keys, soon).is_none());
+                    assert!(t.try_lock_many_until(&keys, Instant::now()).is_none());
+                    nothing_is_held(&t, n, &[taken]);
+                    assert_eq!(t.len(), 1, "only what the other one holds");
+                }
+            });
+            assert_eq!(t.len(), 0);
+            assert_eq!(t.lock_many(&keys).unwrap().len() as u64, n);
+        }
+    }
+    assert_eq!(t.len(), 0);
+}
+
+#[test]
+fn what_was_held_before_a_failure_is_held_after_it() {
+    // I3
+    let t = one_bucket();
+    let before = t.lock_many([&1, &3, &7]).unwrap();
+    while_held(&t, &5, || {
+        let keys: Vec<u64> = (0..10).collect();
+        assert!(t.try_lock_many(&keys).is_none());
+        assert!(t.try_lock_many_for(&keys, Duration::ZERO).is_none());
+        for k in [1, 3, 7] {
+            assert_eq!(t.lock(&k).depth(), 2, "{k}");
+        }
+        assert_eq!(t.len(), 4);
+    });
+    drop(before);
+    assert!(t.is_empty());
+}
+
+// ---- who may wait ---------------------------------------------------------------------------------------------------
+
+/// Makes whoever is waited for let go.
+struct LetGo(Mutex<Option<mpsc::Sender<()>>>);
+
+impl<K> Observer<K> for LetGo {
+    fn wait_began(&self, _: &K) {
+        self.0.lock().unwrap().take();
+    }
+}
+
+/// Calls `ask` while another thread holds `other`, until it waits for it.
+fn ask<R>(t: &LockTable<u64, OneHash>, other: u64, ask: impl FnOnce() -> R) -> R {
+    let (locked, is_locked) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    std::thread::scope(|s| {
+        s.spawn(move || {
+            let _guard = t.lock(&other);
+            locked.send(()).unwrap();
+            let _ = gone.recv(); // an error, when `go` is dropped
+        });
+        is_locked.recv().unwrap();
+        t.set_observer(Some(Arc::new(LetGo(Mutex::new(Some(go))))));
+        let result = ask();
+        t.set_observer(None);
+        result
+    })
+}
+
+/// Holding `mine`, asks for `asked` while another thread holds `other`. `true`: got them, after waiting.
+fn waits(t: &LockTable<u64, OneHash>, mine: u64, other: u64, asked: &[u64]) -> bool {
+    let before = t.len();
+    let outer = t.lock(&mine);
+    let result = ask(t, other, || t.lock_many(asked));
+    let waited = result.is_ok();
+    match result {
+        Ok(many) => {
+            assert!(asked.iter().all(|k| many.contains(k) && t.is_held(k)));
+            let depth = 1 + usize::from(asked.contains(&mine));
+            assert_eq!(outer.depth(), depth);
+        }
+        Err(e) => {
+            assert_eq!(e, LockManyError::WouldDeadlock);
+            assert_eq!(outer.depth(), 1, "nothing is left of the attempt");
+            assert!(asked.iter().all(|k| *k == mine || !t.is_held(k)));
+        }
+    }
+    // The forms with a time-out: the same, but that they say less.
+    let timed = ask(t, other, || t.try_lock_many_for(asked, PATIENCE).is_some());
+    assert_eq!(timed, waited);
+    let until = Instant::now() + PATIENCE;
+    let timed = ask(t, other, || t.try_lock_many_until(asked, until).is_some());
+    assert_eq!(timed, waited);
+    // While nobody else holds it, it is to be had in any case.
+    assert!(asked.iter().all(|k| !t.is_locked(k) || *k == mine));
+    let free = t.lock_many(asked).unwrap();
+    assert!(asked.iter().all(|k| free.contains(k)));
+    drop(free);
+    assert_eq!(outer.depth(), 1);
+    drop(outer);
+    assert_eq!(t.len(), before);
+    waited
+}
+
+#[test]
+fn who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does() {
+    // Six keys in slots, four beyond them. Handles keep them where they are.
+    let t = one_bucket();
+    let handles: Vec<KeyLock<'_, u64>> = (0..10).map(|k| t.handle(&k)).collect();
+    let mut later = [[false; 10]; 10];
+    for x in 0..10 {
+        for y in (0..10).filter(|y| *y != x) {
+            let refused = !waits(&t, y, x, &[x]);
+            later[y as usize][x as usize] = refused;
+            // Whether the later key is among those that are asked for or not.
+            assert_eq!(refused, !waits(&t, y, x, &[x, y]), "{x} {y}");
+            assert_eq!(refused, !waits(&t, y, x, &[y, x, y]), "{x} {y}");
+        }
+    }
+    for x in 0..10 {
+        for y in 0..10 {
+            assert_eq!(
+                later[x][y] != later[y][x],
+                x != y,
+                "of {x} and {y} exactly one is later"
+            );
+            for z in 0..10 {
+                assert!(
+                    !(later[x][y] && later[y][z]) || later[x][z],
+                    "it is an order: {x} {y} {z}"
+                );
+            }
+        }
+    }
+    drop(handles);
+    assert!(t.is_empty());
+}
+
+#[test]
+fn a_later_key_counts_however_it_is_held() {
+    let t = Arc::new(one_bucket());
+    let handles: Vec<_> = (0..2).map(|k| t.handle_owned(&k)).collect();
+    let (first, last) = if waits(&t, 0, 1, &[1]) {
+        (0, 1)
+    } else {
+        (1, 0)
+    };
+    let refused = || {
+        let result = ask(&t, first, || t.lock_many([&first]).map(|m| m.len()));
+        assert_eq!(result, Err(LockManyError::WouldDeadlock));
+    };
+    {
+        let _owned = t.lock_owned(&last);
+        refused();
+    }
+    {
+        let _by_handle = handles[last as usize].lock();
+        refused();
+    }
+    {
+        let _many = t.lock_many([&last]).unwrap();
+        refused();
+    }
+    {
+        let _both = (t.lock(&last), t.lock(&last));
+        refused();
+    }
+    // Nothing of it is remembered.
+    assert!(ask(&t, first, || t.lock_many([&last, &first]).is_ok()));
+    drop(handles);
+    assert!(t.is_empty());
+}
+
+#[test]
+fn keys_of_other_tables_do_not_count() {
+    let (t, u) = (one_bucket(), one_bucket());
+    let _held = (u.lock(&0), u.lock(&1));
+    for k in [0, 1] {
+        assert!(ask(&t, k, || t.lock_many([&1, &0]).is_ok()));
+    }
+}
+
+#[test]
+fn the_error_says_what_to_do() {
+    let e = LockManyError::WouldDeadlock;
+    let text = e.to_string();
+    assert!(text.contains("could deadlock") && text.contains("release"));
+    assert!(format!("{e:?}").contains("WouldDeadlock"));
+    let boxed: Box<dyn std::error::Error + Send + Sync> = Box::new(e);
+    assert!(boxed.source().is_none());
+}
+
+#[test]
+fn the_observer_is_told_of_each_wait() {
+    let t = LockTable::<u64>::new();
+    let events = Arc::new(Events::default());
+    t.set_observer(Some(events.clone()));
+    assert_eq!(t.lock_many([&1, &2]).unwrap().len(), 2);
+    while_held(&t, &1, || assert!(t.try_lock_many([&1, &2]).is_none()));
+    assert_eq!(events.all(), [], "nobody has waited");
+    let one = t.lock(&1);
+    std::thread::scope(|s| {
+        let many = s.spawn(|| t.lock_many([&1, &2, &1]).map(|m| m.len()));
+        events.until_began(1);
+        drop(one);
+        assert_eq!(many.join().unwrap(), Ok(2));
+    });
+    assert_eq!(events.all(), [Event::Began(1), Event::Ended(1)]);
+    let soon = Duration::from_micros(100);
+    while_held(&t, &1, || {
+        assert!(t.try_lock_many_for([&2, &1], soon).is_none());
+    });
+    assert_eq!(events.all()[2..], [Event::Began(1), Event::TimedOut(1)]);
+    assert!(t.is_empty());
+}
+
+// ---- crossing -----------------------------------------------------------------------------------------------------
+
+/// Data that is not kept together by itself: an overlap of two holders of one key is seen, or an increment lost.
+#[derive(Default)]
+struct Place {
+    inside: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Place {
+    /// To be called with the lock held.
+    fn visit(&self, me: u64) {
+        assert_eq!(self.inside.load(Relaxed), 0, "two holders");
+        self.inside.store(me, Relaxed);
+        let count = self.count.load(Relaxed);
+        std::hint::spin_loop();
+        assert_eq!(self.inside.load(Relaxed), me, "two holders");
+        self.count.store(count + 1, Relaxed);
+        self.inside.store(0, Relaxed);
+    }
+}
+
+/// All orders of the keys below `n`.
+fn permutations(n: u64) -> Vec<Vec<u64>> {
+    let mut all = vec![vec![]];
+    for k in 0..n {
+        all = all
+            .into_iter()
+            .flat_map(|p: Vec<u64>| {
+                (0..=p.len()).map(move |at| {
+                    let mut p = p.clone();
+                    p.insert(at, k);
+                    p
+                })
+            })
+            .collect();
+    }
+    all
+}
+
+/// Four threads, each with all orders of four keys, some of them asked for twice, in an order of its own.
+fn crossing<S: BuildHasher + Sync>(t: &LockTable<u64, S>, how: &(impl Fn(&[u64], u64) + Sync)) {
+    let orders = &permutations(4);
+    std::thread::scope(|s| {
+        for me in 1..=4 {
+            s.spawn(move || {
+                let mut dice = Dice(me);
+                for _ in 0..25 {
+                    for at in 0..orders.len() {
+                        let mut asked = orders[(at * me as usize) % orders.len()].clone();
+                        for _ in 0..dice.below(4) {
+                            asked.insert(dice.below(4) as usize, dice.below(4));
+                        }
+                        asked.truncate(2 + dice.below(6) as usize);
+                        how(&asked, me);
+                    }
+                }
+            });
+        }
+    });
+    assert!(t.is_empty());
+}
+
+fn distinct(asked: &[u64]) -> Vec<u64> {
+    let mut keys = asked.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+#[test]
+fn crossing_orders_neither_overlap_nor_deadlock() {
+    // I1; with one hash and with many, with and without keys that fill the slots.
+    fn all<S: BuildHasher + Sync>(t: &LockTable<u64, S>) {
+        let (places, sum) = (<[Place; 4]>::default(), AtomicUsize::new(0));
+        let (t, places, sum) = (t, &places, &sum);
+        crossing(t, &move |asked, me| {
+            let many = t.lock_many(asked).expect("nothing else is held");
+            assert_eq!(sorted(&many), distinct(asked));
+            for k in many.keys() {
+                places[*k as usize].visit(me);
+            }
+            sum.fetch_add(many.len(), SeqCst);
+        });
+        let counted: u64 = places.iter().map(|p| p.count.load(SeqCst)).sum();
+        assert_eq!(counted, sum.load(SeqCst) as u64);
+    }
+    all(&one_bucket());
+    all(&LockTable::with_hasher(RandomState::new()));
+    let t = Arc::new(one_bucket());
+    let (locked, is_locked) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let other = t.clone();
+    // Five slots are taken: three of the four keys have to be in the chain.
+    let filler = std::thread::spawn(move || {
+        let _many = other.lock_many(&[10, 11, 12, 13, 14]).unwrap();
+        locked.send(()).unwrap();
+        let _ = gone.recv();
+    });
+    is_locked.recv().unwrap();
+    let places = <[Place; 4]>::default();
+    let (table, places) = (&*t, &places);
+    std::thread::scope(|s| {
+        for me in 1..=4u64 {
+            s.spawn(move || {
+                for order in permutations(4).iter().skip(me as usize) {
+                    for k in table.lock_many(order).unwrap().keys() {
+                        places[*k as usize].visit(me);
+                    }
+                }
+            });
+        }
+    });
+    drop(go);
+    filler.join().unwrap();
+    assert!(t.is_empty());
+}
+
+#[test]
+fn who_asks_for_more_while_holding_never_hangs() {
+    // I1. What cannot be waited for is asked for again with nothing held.
+    let t = one_bucket();
+    let places = <[Place; 4]>::default();
+    let (table, places) = (&t, &places);
+    crossing(&t, &move |asked, me| {
+        let (first, rest) = asked.split_at(1);
+        let outer = table.lock_many(first).expect("nothing else is held");
+        let k = first[0] as usize;
+        match table.lock_many(rest) {
+            Ok(inner) => {
+                places[k].visit(me);
+                for k in inner.keys() {
+                    places[*k as usize].visit(me);
+                }
+                match table.lock_many(asked) {
+                    Ok(all) => assert_eq!(sorted(&all), distinct(asked)),
+                    Err(e) => panic!("all of it is held: {e}"),
+                }
+            }
+            Err(LockManyError::WouldDeadlock) => {
+                places[k].visit(me);
+                drop(outer);
+                let all = table.lock_many(asked).expect("nothing else is held");
+                for k in all.keys() {
+                    places[*k as usize].visit(me);
+                }
+            }
+            Err(e) => panic!("{e}"),
+        }
+    });
+}
+
+#[test]
+fn every_form_crosses_every_other() {
+    // I1
+    let t = one_bucket();
+    let places = <[Place; 4]>::default();
+    let (table, places, turn) = (&t, &places, &AtomicUsize::new(0));
+    crossing(&t, &move |asked, me| {
+        let soon = Duration::from_micros(50);
+        let many = match turn.fetch_add(1, Relaxed) % 5 {
+            0 => table.try_lock_many(asked),
+            1 => table.try_lock_many_for(asked, soon),
+            2 => table.try_lock_many_until(asked, Instant::now() + soon),
+            3 => {
+                let guard = table.lock(&asked[0]); // one key at a time
+                places[asked[0] as usize].visit(me);
+                guard.unlock_fair();
+                None
+            }
+            _ => table.lock_many(asked).ok(),
+        };
+        if let Some(many) = many {
+            for k in many.keys() {
+                places[*k as usize].visit(me);
+            }
+            if me % 2 == 0 {
+                many.unlock_fair();
+            }
+        }
+    });
+}
+
+// ---- the code of others -------------------------------------------------------------------------------------------
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Hash,
+    Eq,
+    ToOwned,
+    CloneInto,
+    Drop,
+    Next,
+}
+
+struct Trap {
+    call: Call,
+    left: usize,
+    act: Rc<dyn Fn()>,
+}
+
+thread_local! {
+    static TRAP: RefCell<Option<Trap>> = const { RefCell::new(None) };
+}
+
+fn called(call: Call) {
+    if std::thread::panicking() {
+        return; // a second panic would be an abort, by the language
+    }
+    let act = TRAP.with_borrow_mut(|trap| {
+        let t = trap.as_mut().filter(|t| t.call == call)?;
+        t.left -= 1;
+        (t.left == 0).then(|| trap.take().unwrap().act)
+    });
+    if let Some(act) = act {
+        act();
+    }
+}
+
+/// The borrowed form; knows how many keys of its test there are.
+struct Asked(u64, &'static AtomicI64);
+
+/// The owned form.
+struct Key(Asked);
+
+impl PartialEq for Asked {
+    fn eq(&self, other: &Self) -> bool {
+        called(Call::Eq);
+        self.0 == other.0
+    }
+}
+impl Eq for Asked {}
+impl Hash for Asked {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        called(Call::Hash);
+        h.write_u64(self.0);
+    }
+}
+impl ToOwned for Asked {
+    type Owned = Key;
+    fn to_owned(&self) -> Key {
+        called(Call::ToOwned);
+        self.1.fetch_add(1, SeqCst);
+        Key(Asked(self.0, self.1))
+    }
+    fn clone_into(&self, key: &mut Key) {
+        called(Call::CloneInto);
+        key.0 .0 = self.0;
+        called(Call::CloneInto);
+    }
+}
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl Eq for Key {}
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        self.0.hash(h);
+    }
+}
+impl std::borrow::Borrow<Asked> for Key {
+    fn borrow(&self) -> &Asked {
+        &self.0
+    }
+}
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.0 .1.fetch_sub(1, SeqCst);
+        called(Call::Drop);
+    }
+}
+
+type Foreign = LockTable<Key, OneHash>;
+
+type Op = (&'static str, fn(&Foreign, &[Asked]));
+
+const OPS: &[Op] = &[
+    ("lock", |t, keys| drop(t.lock_many(seen(keys)))),
+    ("try", |t, keys| drop(t.try_lock_many(seen(keys)))),
+    ("for", |t, keys| {
+        drop(t.try_lock_many_for(seen(keys), PATIENCE));
+    }),
+    ("fair", |t, keys| {
+        if let Ok(many) = t.lock_many(seen(keys)) {
+            many.unlock_fair();
+        }
+    }),
+    ("contains", |t, keys| {
+        if let Ok(many) = t.lock_many(seen(keys)) {
+            assert!(many.contains(&keys[3]) && many.len() == 4);
+        }
+    }),
+];
+
+/// The iterator may panic, too.
+fn seen(keys: &[Asked]) -> impl Iterator<Item = &Asked> {
+    keys.iter().inspect(|_| called(Call::Next))
+}
+
+/// Makes what a trap does to this table.
+type Act = fn(&Arc<Foreign>, &'static AtomicI64) -> Rc<dyn Fn()>;
+
+/// Springs a trap at the first, second, third … call of each kind, until the operation ends without reaching it.
+fn everywhere(act: Act, panics: bool) {
+    let live: &'static AtomicI64 = Box::leak(Box::default());
+    let asked = |k| Asked(k, live);
+    let keys = [1, 2, 1, 3, 4, 2].map(asked);
+    let mut times = [0; 6];
+    for (op, run) in OPS {
+        // Idle keys; then, keys in use that leave the new ones two, one, or no slots.
+        for (idle, used) in [(0, 0), (6, 0), (0, 4), (0, 5), (4, 2), (0, 6), (2, 8)] {
+            for call in [
+                Call::Hash,
+                Call::Eq,
+                Call::ToOwned,
+                Call::CloneInto,
+                Call::Drop,
+                Call::Next,
+            ] {
+                for n in 1.. {
+                    assert!(n < 500, "{op} does not end");
+                    let what = format!("{call:?} no. {n} of {op}, {idle} idle, {used} used");
+                    let t = Arc::new(Foreign::with_capacity_and_hasher(1, OneHash));
+                    drop((0..idle).map(|k| t.lock(&asked(k))).collect::<Vec<_>>());
+                    let fillers: Vec<_> = (100..100 + used).map(|k| t.handle(&asked(k))).collect();
+                    let alive = t.len();
+                    TRAP.set(Some(Trap {
+                        call,
+                        left: n,
+                        act: act(&t, live),
+                    }));
+                    let result = catch_unwind(AssertUnwindSafe(|| run(&t, &keys)));
+                    let sprung = TRAP.take().is_none();
+                    match result {
+                        Err(p) if !(sprung && panics && p.is::<Sprung>()) => {
+                            eprintln!("in {what}");
+                            resume_unwind(p);
+                        }
+                        _ => {}
+                    }
+                    assert_eq!(t.len(), alive, "{what}: something is left");
+                    for k in (0..10).chain(100..110) {
+                        assert!(!t.is_locked(&asked(k)), "{what}: {k} is held still");
+                    }
+                    assert_eq!(t.lock_many(&keys).unwrap().len(), 4, "{what}");
+                    drop(fillers);
+                    assert!(t.is_empty(), "{what}");
+                    drop(Arc::into_inner(t).expect("nobody else has the table"));
+                    assert_eq!(
+                        live.load(SeqCst),
+                        0,
+                        "{what}: a key is lost, or dropped twice"
+                    );
+                    if !sprung {
+                        break;
+                    }
+                    times[call as usize] += 1;
+                }
+            }
+        }
+    }
+    assert!(times.iter().all(|n| *n > 9), "{times:?}");
+}
+
+/// What a trap panics with; `resume_unwind` keeps the panic hook quiet.
+struct Sprung;
+
+#[test]
+fn a_panic_of_foreign_code_at_any_call_leaves_nothing() {
+    // I9, trap 12
+    everywhere(|_, _| Rc::new(|| resume_unwind(Box::new(Sprung))), true);
+}
+
+#[test]
+fn foreign_code_may_use_the_table_at_any_call() {
+    // I9, trap 12
+    everywhere(
+        |t, live| {
+            let t = Arc::downgrade(t);
+            Rc::new(move || {
+                let Some(t) = t.upgrade() else { return };
+                let asked = |k| Asked(k, live);
+                let many = t.lock_many(&[4, 50, 1].map(asked));
+                assert!(many.is_ok_and(|m| m.len() == 3));
+                t.shrink_to_fit();
+                // Another thread comes by; what it finds held it leaves.
+                elsewhere(|| {
+                    for k in 1..5 {
+                        drop(t.try_lock_many(&[k, 60].map(asked)));
+                    }
+                });
+            })
+        },
+        false,
+    );
+}
+
+/// An observer that panics where it is told to.
+struct Panics(Call);
+
+impl<K> Observer<K> for Panics {
+    fn wait_began(&self, _: &K) {
+        if self.0 == Call::Next {
+            resume_unwind(Box::new(Sprung));
+        }
+    }
+    fn wait_timed_out(&self, _: &K, _: Duration) {
+        if self.0 == Call::Drop {
+            resume_unwind(Box::new(Sprung));
+        }
+    }
+}
+
+#[test]
+fn a_panic_of_the_observer_leaves_nothing() {
+    // I9
+    let t = one_bucket();
+    let keys: Vec<u64> = (0..10).collect();
+    for taken in 0..10 {
+        while_held(&t, &taken, || {
+            for at in [Call::Next, Call::Drop] {
+                t.set_observer(Some(Arc::new(Panics(at))));
+                let soon = Duration::from_micros(50);
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    t.try_lock_many_for(&keys, soon).is_some()
+                }));
+                assert!(result.is_err_and(|p| p.is::<Sprung>()));
+                nothing_is_held(&t, 10, &[taken]);
+                assert_eq!(t.len(), 1);
+            }
+        });
+        assert!(t.is_empty());
+    }
+}
