@@ -19,7 +19,8 @@
 //! fail on a deliberately broken twin of the code.
 //!
 //! # Map of the modules
-//! `sync` (the facade over std, loom, shuttle and the epoch) ← `owner` ← `lock` (one re-entrant lock) ← `table`.
+//! `sync` (the facade over std, loom, shuttle and the epoch) ← `owner` ← `lock` (one re-entrant lock) ← `table` ← [`storage`]
+//! (layers of locks around any key-value backend; feature `storage`, on by default).
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -28,6 +29,9 @@ struct Readme;
 mod lock;
 mod mutant;
 mod owner;
+#[cfg(feature = "storage")]
+#[forbid(unsafe_code)]
+pub mod storage;
 mod sync;
 mod table;
 
@@ -47,7 +51,12 @@ pub use table::{
 /// let other = LockTable::<u64>::new(); // the same type, another seed
 /// assert_ne!(table.hasher().hash_one(1), other.hasher().hash_one(1));
 /// ```
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
 pub type RandomState = foldhash::fast::RandomState;
+
+/// The default hasher: not seeded, as a model checker has to see the same execution again.
+#[cfg(any(perkey_loom, perkey_shuttle))]
+pub type RandomState = foldhash::fast::FixedState;
 
 /// What model tests may steer and see. Not part of the API; only there under a model checker.
 #[cfg(any(perkey_loom, perkey_shuttle))]

@@ -16,7 +16,7 @@ pub(crate) const DEPTH_MAX: u64 = if cfg!(perkey_small) {
 const ID_MAX: u64 = (1 << (64 - DEPTH_BITS)) - 1;
 
 /// The identity of somebody who can hold a lock; never 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Owner(u64);
 
 impl Owner {
@@ -27,6 +27,12 @@ impl Owner {
     #[inline]
     pub(crate) fn current() -> Self {
         Self(sync::thread_number(ID_MAX))
+    }
+
+    /// One of `shards` places that the owners are spread over.
+    #[cfg(feature = "storage")]
+    pub(crate) fn shard(self, shards: usize) -> usize {
+        usize::try_from(self.0 % shards as u64).unwrap_or(0)
     }
 
     /// The owner word of a lock that this owner holds once.

@@ -1,0 +1,67 @@
+//! Storage, made safe for threads by the layer around it.
+//!
+//! ```text
+//! PerKey ─ one lock per key       ┐
+//! Serializing ─ one lock          ├ layers, in any order: each a Storage around a Storage
+//! Traced, or one of your own      ┘
+//!   Memory · Files · Sqlite         backends
+//! ```
+//! A [`Storage`] keeps values under their [`Digest`]s. Every operation enters a *context* first and leaves it last; a [`Layer`] is something that
+//! joins in there: `PerKey<Traced<Files>>` locks the key, opens a span, and lets `Files` prepare its files; the way out is the
+//! reverse. Nobody has to remember a lock, and a layer fits every backend.
+//!
+//! ```
+//! use perkey::storage::{BoxError, Digest, Memory, PerKey, Storage};
+//!
+//! let store = PerKey::new(Memory::new());
+//! let key = store.save("an apple").unwrap(); // under its BLAKE3
+//! assert_eq!(store.load(&key).unwrap(), "an apple");
+//! assert_eq!(store.load(&key.to_string()[..8]).unwrap(), "an apple"); // the first digits do
+//!
+//! // However many threads ask, it is computed once.
+//! let answer = Digest::of("what is it?");
+//! let computed = store.get_or_insert_with(&answer, || Ok::<_, BoxError>("a pear")).unwrap();
+//! assert_eq!(computed, "a pear");
+//! ```
+//!
+//! # Which layer
+//! | | operations on one key | on different keys | listing |
+//! |---|---|---|---|
+//! | none | each is there at once or not at all, but two may read the same old value | in parallel | in parallel |
+//! | [`PerKey`] | one after another | in parallel | in parallel |
+//! | [`Serializing`] | one after another | one after another | one after another |
+//!
+//! # What a panic leaves behind
+//! Nothing: a closure that panics inside an operation takes the operation back, the locks are free, and the next one goes on. What another operation
+//! on *other* keys has done inside the closure was complete when it returned, and stays.
+
+mod backend;
+mod digest;
+mod error;
+mod journal;
+mod layer;
+mod memory;
+mod operation;
+mod order;
+mod per_key;
+mod scope;
+mod serializing;
+#[cfg(feature = "tracing")]
+mod traced;
+#[cfg(feature = "serde")]
+mod typed;
+
+pub use backend::Storage;
+pub use bytes::Bytes;
+pub use digest::{Digest, ParseError, Prefix};
+pub use error::{BoxError, Error, Failure};
+pub use layer::{Chained, Layer};
+pub use memory::Memory;
+pub use operation::Operation;
+pub use per_key::PerKey;
+pub use scope::{BadKey, Intent, Key, Scope, ToKey, Verb};
+pub use serializing::Serializing;
+#[cfg(feature = "tracing")]
+pub use traced::Traced;
+#[cfg(feature = "serde")]
+pub use typed::Typed;
