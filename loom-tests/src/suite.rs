@@ -98,6 +98,17 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("retire_twice", "loom_overflow", "chained_c_against_chained_a1", 1),
     twin("retire_now", "loom_overflow", "walk_against_removal", 1),
     twin("push_relaxed", "loom_overflow", "chained_c_against_slot_c", 1),
+    // the layers of a storage
+    twin("serializing_without_lock", "loom_storage", "serializing_update_a_update_b", 2),
+    twin("serializing_without_lock", "loom_storage", "serializing_nested_update_a", 2),
+    twin("serializing_reads_without_lock", "loom_storage", "serializing_list_update_a", 2),
+    twin("key_without_lock", "loom_storage", "per_key_update_a_update_a", 2),
+    twin("key_without_lock", "loom_storage", "per_key_nested_update_a", 2),
+    twin("key_without_lock", "loom_storage", "get_or_insert_a_get_or_insert_a", 2),
+    twin("key_without_lock", "loom_storage", "get_or_insert_a_fails_get_or_insert_a", 2),
+    twin("key_without_lock", "loom_storage", "rename_a_to_b_rename_b_to_a", 1),
+    twin("reads_without_key_lock", "loom_storage", "per_key_load_a_update_a", 2),
+    twin("one_lock_for_all_keys", "loom_storage", "per_key_update_a_beside_update_b", 2),
 ];
 
 /// The twins of tests with real threads or none, which the step "tests" runs as they are.

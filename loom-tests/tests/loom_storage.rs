@@ -4,7 +4,7 @@
 #![cfg(perkey_loom)]
 
 use loom::cell::UnsafeCell;
-use loom_tests::{all_in_full, bounds, explore, Bound};
+use loom_tests::{all_in_full, bounds, explore, Bound, ALL};
 use perkey::storage::{
     BoxError, Bytes, Digest, Intent, PerKey, Prefix, Scope, Serializing, Storage,
 };
@@ -172,14 +172,14 @@ fn overlaps<S: Storage + Send + Sync + 'static>(
 fn serializing_update_a_update_b() {
     let store = || Serializing::new(Tiny::new(true));
     let name = "serializing_update_a_update_b";
-    let met = overlaps(name, all_in_full(3), store, Serializing::inner, (A, B));
+    let met = overlaps(name, ALL, store, Serializing::inner, (A, B));
     assert_eq!(met, 0, "two operations at the same time");
 }
 
 /// S1, for reads, too: a listing beside a change.
 #[test]
 fn serializing_list_update_a() {
-    explore("serializing_list_update_a", all_in_full(3), || {
+    explore("serializing_list_update_a", ALL, || {
         race(
             Serializing::new(Tiny::new(true)),
             |s| assert!(s.list().unwrap().len() <= 1),
@@ -191,7 +191,7 @@ fn serializing_list_update_a() {
 /// S2: one operation at a time on a key: no update is lost.
 #[test]
 fn per_key_update_a_update_a() {
-    explore("per_key_update_a_update_a", bounds(2, 3), || {
+    explore("per_key_update_a_update_a", bounds(5, 6), || {
         let store = race(
             PerKey::new(Tiny::new(false)),
             |s| s.update(&A, count).unwrap(),
@@ -205,7 +205,7 @@ fn per_key_update_a_update_a() {
 /// S2, for reads, too.
 #[test]
 fn per_key_load_a_update_a() {
-    explore("per_key_load_a_update_a", bounds(2, 3), || {
+    explore("per_key_load_a_update_a", all_in_full(5), || {
         let store = PerKey::new(Tiny::new(false));
         store.save_as(&A, [1]).unwrap();
         let store = race(
@@ -222,7 +222,7 @@ fn per_key_load_a_update_a() {
 fn per_key_update_a_beside_update_b() {
     let store = || PerKey::new(Tiny::new(false));
     let name = "per_key_update_a_beside_update_b";
-    let met = overlaps(name, bounds(2, 3), store, PerKey::inner, (A, B));
+    let met = overlaps(name, ALL, store, PerKey::inner, (A, B));
     assert!(met > 0, "operations on different keys never overlapped");
     println!("{name}: the closures overlapped in {met} executions");
 }
@@ -237,7 +237,7 @@ fn nested(s: &impl Storage) {
 
 #[test]
 fn serializing_nested_update_a() {
-    explore("serializing_nested_update_a", all_in_full(3), || {
+    explore("serializing_nested_update_a", ALL, || {
         let store = Serializing::new(Tiny::new(true));
         let store = race(store, nested, |s| s.update(&A, count).unwrap());
         assert_eq!(value(&*store, &A), 3);
@@ -246,7 +246,7 @@ fn serializing_nested_update_a() {
 
 #[test]
 fn per_key_nested_update_a() {
-    explore("per_key_nested_update_a", bounds(2, 3), || {
+    explore("per_key_nested_update_a", bounds(5, 6), || {
         let store = PerKey::new(Tiny::new(false));
         let store = race(store, nested, |s| s.update(&A, count).unwrap());
         assert_eq!(value(&*store, &A), 3);
@@ -257,7 +257,7 @@ fn per_key_nested_update_a() {
 /// S5: a value is made once, however many ask.
 #[test]
 fn get_or_insert_a_get_or_insert_a() {
-    explore("get_or_insert_a_get_or_insert_a", bounds(2, 3), || {
+    explore("get_or_insert_a_get_or_insert_a", bounds(5, 6), || {
         let made = Arc::new(AtomicUsize::new(0));
         let (here, there) = (made.clone(), made.clone());
         let get = |s: &PerKey<Tiny>, made: &AtomicUsize| {
