@@ -81,7 +81,7 @@ impl<S: Storage> Layer for Traced<S> {
             Scope::Keys(keys) => {
                 tracing::debug_span!("storage", store, scope = %format_args!("{} keys", keys.len()), intent)
             }
-            Scope::Store => tracing::debug_span!("storage", store, scope = "*", intent),
+            Scope::Store => tracing::debug_span!("storage", store, scope = %"*", intent),
         };
         Ok(Span {
             left: false,
