@@ -50,6 +50,16 @@ impl<K> Node<K> {
     }
 }
 
+impl<K> Node<K> {
+    /// The node that an entry is part of, if it is. The caller's reference or lock keeps it.
+    pub(super) fn of(entry: &Entry<K>) -> Option<&Self> {
+        // ORDERING: Relaxed; the flag is as old as the entry, whose reference was taken after its publication.
+        let chained = entry.word().load(Ordering::Relaxed) & OVERFLOW != 0;
+        // SAFETY: the flag is set in nodes only, whose first field the entry is.
+        chained.then(|| unsafe { NonNull::from(entry).cast::<Self>().as_ref() })
+    }
+}
+
 impl<K> Bury for Node<K> {
     fn bury(&self) {
         self.canary.bury();

@@ -1,12 +1,13 @@
 //! Many keys in one call: all or none, and in an order that all callers share.
 //!
 //! - M1. A reference on the entry of every key comes first, then the locks.
-//! - M2. Locks are taken in the order of the entries' addresses, each once.
+//! - M2. Locks are taken in the order of the entries' ranks, each once: slots by address, then the nodes of chains by the number of their
+//!   publication, which is never used twice.
 //! - M3. Nobody waits here for an entry while he holds a later one of the table, however he came by it: he takes what is to be
 //!   had without waiting, or nothing.
 //!
 //! No cycle of waits consists of such calls only. A key has one entry at a time (I2), and an entry neither moves nor serves another
-//! key while it is referenced (I7), so by M1 all who hold or want a key mean the same address, until the last of them is gone. Let
+//! key while it is referenced (I7), so by M1 all who hold or want a key mean the same rank, until the last of them is gone. Let
 //! thread 1 wait for e₁, which thread 2 holds, who waits for e₂, and so on, until thread n waits for eₙ, which thread 1 holds. Who waits
 //! for eᵢ₊₁ and holds eᵢ holds nothing later than eᵢ₊₁ (M2 for what this call took, M3 for the rest), hence eᵢ < eᵢ₊₁, all
 //! the way round to e₁ < e₁. What a thread holds does not change while it waits, so it is enough to look before it does. `lock` by
@@ -19,7 +20,9 @@ use crate::lock::raw::Exhausted;
 use crate::lock::Patience;
 use crate::mutant::mutant;
 use crate::owner::Owner;
+use crate::sync::atomic::Ordering;
 use crate::sync::time::Instant;
+use crate::table::chain::Node;
 use crate::table::core::{Core, Refused};
 use crate::table::entry::{Entry, Got};
 use crate::table::guard::KeyGuard;
@@ -28,7 +31,6 @@ use crate::table::{Borrowed, LockTable, Want};
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::ptr::NonNull;
 use std::time::Duration;
 
 /// Why [`LockTable::lock_many`] took nothing.
@@ -358,7 +360,7 @@ impl<K> Core<K> {
                 !seen[..seen.len() - 1].contains(&lock.hold.pointer())
             });
         } else {
-            locks.sort_unstable_by_key(|lock| lock.hold.pointer()); // M2
+            locks.sort_unstable_by_key(|lock| rank(lock.hold.entry())); // M2
             if !mutant("many_not_deduplicated") {
                 locks.dedup_by_key(|lock| lock.hold.pointer());
             }
@@ -399,7 +401,7 @@ impl<K> Core<K> {
         let Patience::Until(deadline) = patience else {
             return Err(Stop::Busy);
         };
-        if self.holds_later(me, lock.hold.pointer()) && !mutant("many_waits_holding_later") {
+        if self.holds_later(me, rank(lock.hold.entry())) && !mutant("many_waits_holding_later") {
             return Err(Stop::Later); // M3
         }
         self.wait(lock.hold, me, deadline)?.ok_or(Stop::Busy)
@@ -407,11 +409,24 @@ impl<K> Core<K> {
 
     /// Does `me`, the calling thread, hold an entry that comes later than `this`? What it holds is where it is, so nothing is missed.
     #[cold]
-    fn holds_later(&self, me: Owner, this: NonNull<Entry<K>>) -> bool {
-        let found = |entry: &Entry<K>| NonNull::from(entry) > this && entry.raw.is_held_by(me);
+    fn holds_later(&self, me: Owner, this: Rank) -> bool {
+        let found = |entry: &Entry<K>| entry.raw.is_held_by(me) && rank(entry) > this;
         self.buckets().any(|bucket| {
             bucket.entries.iter().any(found)
                 || bucket.chain.any(found) && !mutant("many_chain_not_looked_at")
         })
+    }
+}
+
+/// The place of an entry in the order (M2).
+type Rank = (u64, usize);
+
+/// Slots come first, by address; then the nodes of chains, by the number of their publication. A model checker, which has to see
+/// an execution again, cannot be given the addresses of nodes.
+fn rank<K>(entry: &Entry<K>) -> Rank {
+    match Node::of(entry) {
+        // ORDERING: Relaxed: it was written before *ready*, and is not written again while the caller's reference or lock is there.
+        Some(node) => (node.seq.load(Ordering::Relaxed), 0),
+        None => (0, std::ptr::from_ref(entry).addr()),
     }
 }
