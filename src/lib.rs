@@ -22,6 +22,33 @@
 //! `sync` (the facade over std, loom, shuttle and the epoch) ← `owner` ← `lock` (one re-entrant lock) ← `table` ← [`storage`]
 //! (layers of locks around any key-value backend; feature `storage`, on by default).
 
+//!
+//! # Model-checking code of your own
+//! What is built on perkey can be run under loom and shuttle, perkey included: every step of its protocols is a step for the checker.
+//! The package `examples/bank` shows all of it, on the public API: a transfer whose locks are taken one by one deadlocks,
+//! and the checker prints in which order; with [`LockTable::lock_many`] the model passes.
+//!
+//! The checkers come in by cfg names of our own, so that no other crate's flag switches perkey:
+//! ```toml
+//! [target.'cfg(perkey_loom)'.dependencies]
+//! loom = "0.7.3"
+//! [target.'cfg(perkey_shuttle)'.dependencies]
+//! shuttle = "=0.9.9"
+//! ```
+//! ```sh
+//! RUSTFLAGS="--cfg perkey_loom --cfg crossbeam_loom" cargo test --release
+//! RUSTFLAGS="--cfg perkey_shuttle" cargo test --release
+//! ```
+//! In a model:
+//! - threads, and data that is to be watched, are the checker's (`loom::thread`, `loom::cell::UnsafeCell`); the table is used as ever, made anew in
+//!   each execution;
+//! - a table has one bucket, with two slots under loom and six under shuttle, whatever its capacity: three keys at once overflow already;
+//! - the default hasher is not seeded, and time stands still: a `try_lock_for` that has to wait waits for its lock;
+//! - loom explores weak memory, up to a bound (`preemption_bound` 2 shows most faults); shuttle is sequentially consistent and
+//!   goes further, at random, and a failure can be replayed;
+//! - observers are called, but arc-swap, which holds them, is not explored; [`storage`] backends in memory and the layers are, files and databases are not there;
+//! - a model that fails often takes its process along, as guards of a broken execution are dropped: run it in one of its own.
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -3,6 +3,7 @@
 //! Scenarios run one process each. Then every mutant of the library is switched on in turn, and the scenario that guards it
 //! has to fail; a mutant without a scenario, or a scenario without a mutant, is a fault.
 
+mod steps;
 mod suite;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use steps::Step;
 use suite::Twin;
 
 /// A model that takes longer is a fault, not a pass.
@@ -30,7 +32,7 @@ struct Checker {
 
 const LOOM: Checker = Checker {
     name: "loom",
-    flags: "--cfg perkey_loom --cfg perkey_mutant --cfg crossbeam_loom",
+    flags: steps::LOOM,
     build: &["-p", "loom-tests", "--tests"],
     prefixes: &["loom_"],
     whole: true,
@@ -39,7 +41,7 @@ const LOOM: Checker = Checker {
 
 const SHUTTLE: Checker = Checker {
     name: "shuttle",
-    flags: "--cfg perkey_shuttle --cfg perkey_mutant",
+    flags: steps::SHUTTLE,
     build: &["-p", "loom-tests", "--tests"],
     prefixes: &["shuttle_", "stop_anywhere"],
     whole: true,
@@ -124,99 +126,7 @@ fn cargo(flags: &str, target: &str, args: &[&str]) -> Command {
 
 /// Everything, in the order in which it fails fastest.
 fn verify(full: bool, tally: &mut Tally) {
-    let steps: &[(&str, &str, &str, &[&str])] = &[
-        ("formatting", "", "", &["fmt", "--all", "--check"]),
-        (
-            "clippy",
-            "",
-            "",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-        (
-            "clippy without storage",
-            "",
-            "",
-            &[
-                "clippy",
-                "-p",
-                "perkey",
-                "--lib",
-                "--no-default-features",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-        (
-            "clippy under loom",
-            LOOM.flags,
-            "loom",
-            &[
-                "clippy",
-                "-p",
-                "loom-tests",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-        (
-            "clippy under shuttle",
-            SHUTTLE.flags,
-            "shuttle",
-            &[
-                "clippy",
-                "-p",
-                "loom-tests",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-        (
-            "documentation",
-            "",
-            "",
-            &[
-                "doc",
-                "--no-deps",
-                "-p",
-                "perkey",
-                "--all-features",
-                "--document-private-items",
-            ],
-        ),
-        (
-            "tests",
-            "",
-            "",
-            &["test", "--release", "-p", "perkey", "--no-fail-fast"],
-        ),
-        (
-            "tests without optimisation",
-            "",
-            "",
-            &[
-                "test", "-p", "perkey", "--lib", "--test", "api", "--test", "foreign",
-            ],
-        ),
-        (
-            "the ends of the counts",
-            "--cfg perkey_small",
-            "small",
-            &["test", "--release", "-p", "perkey", "--test", "widths"],
-        ),
-    ];
-    for (name, flags, target, args) in steps {
+    for Step(name, flags, target, args) in steps::STEPS {
         println!("\n== {name}");
         let mut command = cargo(flags, target, args);
         if args[0] == "doc" {

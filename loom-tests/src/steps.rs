@@ -1,0 +1,44 @@
+//! What `cargo verify` runs before the model checkers: cargo, with these flags and arguments, in the order in which it fails fastest.
+
+/// Name, flags for the compiler, target directory (none: the usual one), arguments of cargo.
+pub(crate) struct Step(
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static [&'static str],
+);
+
+/// How the loom tests are built.
+pub(crate) const LOOM: &str = "--cfg perkey_loom --cfg perkey_mutant --cfg crossbeam_loom";
+/// How the shuttle tests are built.
+pub(crate) const SHUTTLE: &str = "--cfg perkey_shuttle --cfg perkey_mutant";
+
+/// clippy over the packages that exist under a checker.
+const MODELS: &[&str] = &[
+    "clippy",
+    "-p",
+    "loom-tests",
+    "-p",
+    "bank",
+    "--all-targets",
+    "--",
+    "-D",
+    "warnings",
+];
+const BANK: &[&str] = &["test", "--release", "-p", "bank"];
+
+#[rustfmt::skip]
+pub(crate) const STEPS: &[Step] = &[
+    Step("formatting", "", "", &["fmt", "--all", "--check"]),
+    Step("clippy", "", "", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    Step("clippy without storage", "", "", &["clippy", "-p", "perkey", "--lib", "--no-default-features", "--", "-D", "warnings"]),
+    Step("clippy under loom", LOOM, "loom", MODELS),
+    Step("clippy under shuttle", SHUTTLE, "shuttle", MODELS),
+    Step("documentation", "", "", &["doc", "--no-deps", "-p", "perkey", "--all-features", "--document-private-items"]),
+    Step("tests", "", "", &["test", "--release", "-p", "perkey", "--no-fail-fast"]),
+    Step("tests without optimisation", "", "", &["test", "-p", "perkey", "--lib", "--test", "api", "--test", "foreign"]),
+    Step("the ends of the counts", "--cfg perkey_small", "small", &["test", "--release", "-p", "perkey", "--test", "widths"]),
+    Step("a user's model", "", "", BANK),
+    Step("a user's model under shuttle", SHUTTLE, "shuttle", BANK),
+    Step("a user's model under loom", LOOM, "loom", BANK),
+];
