@@ -52,8 +52,10 @@ const SHUTTLE: Checker = Checker {
 const THREADS: Checker = Checker {
     name: "threads",
     flags: "--cfg perkey_mutant",
-    build: &["-p", "perkey", "--test", "memory", "--test", "foreign"],
-    prefixes: &["memory", "foreign"],
+    build: &[
+        "-p", "perkey", "--test", "memory", "--test", "foreign", "--test", "many",
+    ],
+    prefixes: &["memory", "foreign", "many"],
     whole: false,
     twins: suite::THREADS,
 };

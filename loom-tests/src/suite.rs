@@ -98,6 +98,16 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("retire_twice", "loom_overflow", "chained_c_against_chained_a1", 1),
     twin("retire_now", "loom_overflow", "walk_against_removal", 1),
     twin("push_relaxed", "loom_overflow", "chained_c_against_slot_c", 1),
+    // many keys
+    twin("many_unsorted", "loom_many", "many_ab_many_ba", 2),
+    twin("many_unsorted", "loom_many", "many_aa1_many_a1a", 2),
+    twin("claim_relaxed", "loom_many", "many_a_many_a", 2),
+    twin("wake_dropped", "loom_many", "many_ba_against_lock_b", 2),
+    twin("many_waits_holding_later", "loom_many", "holding_b_many_ab_against_many_ab", 2),
+    twin("many_waits_holding_later", "loom_many", "holding_b_many_a_against_many_ab", 2),
+    twin("many_unsorted", "loom_many", "holding_a_many_ba_against_many_ba", 2),
+    twin("many_keeps_on_failure", "loom_many", "try_many_ba_against_try_b", 2),
+    twin("many_keeps_on_failure", "loom_many", "timeout_of_many_ab_against_unlock_b", 2),
     // the layers of a storage
     twin("serializing_without_lock", "loom_storage", "serializing_update_a_update_b", 2),
     twin("serializing_without_lock", "loom_storage", "serializing_nested_update_a", 2),
@@ -117,6 +127,8 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("node_kept", "memory", "memory_comes_back_by_ordinary_use_without_shrinking"),
     schedule("claim_lost_in_panic", "foreign", "a_panic_while_a_slot_is_rewritten_costs_no_slot"),
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
+    schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),
+    schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
 ];
 
 /// The twins of the shuttle tests.
