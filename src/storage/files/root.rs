@@ -1,0 +1,273 @@
+//! [`Root`]: the directory, where things are in it, and how it is opened.
+//!
+//! Whoever has the store open holds a shared lock on the marker; only then are there temporary files. Whoever gets the lock for
+//! itself alone, for the time of opening, may set the store up and remove the temporary files that are left over.
+
+use super::disk::{already, at, is_temporary, make_directory, sync_directory, At};
+use crate::mutant::mutant;
+use crate::storage::{Digest, Failure, Prefix};
+use crate::sync::Mutex;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The file that makes a directory a store.
+const MARKER: &str = "perkey.format";
+/// What it says, before the number of the format.
+const SAYS: &str = "perkey files, format ";
+/// The format that this version writes, and the only one there has been.
+const FORMAT: u32 = 1;
+/// Where values are written before they are renamed.
+const TEMPORARY: &str = "tmp";
+
+pub(super) struct Root {
+    path: PathBuf,
+    place: String,
+    sync: bool,
+    /// Folders that are known to be there and to last.
+    made: Mutex<BTreeSet<u8>>,
+    /// Locked, shared, until it is closed.
+    _marker: File,
+}
+
+impl Root {
+    pub(super) fn open(path: &Path, sync: bool) -> Result<Self, Failure> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(at("open", path)(ErrorKind::NotADirectory.into())),
+            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(path)?,
+            Err(e) => return Err(at("open", path)(e)),
+        }
+        let path = path.canonicalize().map_err(at("open", path))?;
+        let marker = enter(&path)?;
+        Ok(Self {
+            place: place(&path)?,
+            path,
+            sync,
+            made: Mutex::new(BTreeSet::new()),
+            _marker: marker,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same for all that is opened at this directory, by whatever path.
+    pub(super) fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    pub(super) fn syncs(&self) -> bool {
+        self.sync
+    }
+
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.path.join(TEMPORARY)
+    }
+
+    /// Where the file of a key is, by the first byte.
+    pub(super) fn folder(&self, key: &Digest) -> PathBuf {
+        self.path.join(folder_name(key.as_bytes()[0]))
+    }
+
+    /// The place of a key.
+    pub(super) fn file(&self, key: &Digest) -> PathBuf {
+        self.folder(key).join(key.to_string())
+    }
+
+    /// Makes the folder of a key, if it is not there. It lasts before anything in it does, whoever has made it.
+    pub(super) fn make_folder(&self, key: &Digest) -> Result<(), Failure> {
+        let byte = key.as_bytes()[0];
+        if self.made.lock().contains(&byte) {
+            return Ok(());
+        }
+        let folder = self.folder(key);
+        already(ErrorKind::AlreadyExists, fs::create_dir(&folder))
+            .map_err(at("make the directory", &folder))?;
+        if self.sync {
+            sync_directory(&self.path)?;
+        }
+        self.made.lock().insert(byte);
+        Ok(())
+    }
+
+    /// The keys that begin so and have a file, in any order.
+    pub(super) fn keys(&self, prefix: &Prefix) -> Result<Vec<Digest>, Failure> {
+        let range = prefix.range();
+        let mut keys = Vec::new();
+        for byte in range.start().as_bytes()[0]..=range.end().as_bytes()[0] {
+            let name = folder_name(byte);
+            let folder = self.path.join(&name);
+            let entries = match fs::read_dir(&folder) {
+                // A file by this name is none of ours.
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    continue
+                }
+                entries => entries.map_err(at("list", &folder))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(at("list", &folder))?;
+                let name = entry.file_name();
+                let Some(key) = key_of(&name) else { continue };
+                if key.as_bytes()[0] == byte && prefix.matches(&key) && is_file(&entry) {
+                    keys.push(key);
+                }
+            }
+        }
+        Ok(keys)
+    }
+}
+
+fn folder_name(byte: u8) -> String {
+    format!("{byte:02x}")
+}
+
+/// The key whose file has this name.
+fn key_of(name: &OsString) -> Option<Digest> {
+    let key = name.to_str()?.parse::<Digest>().ok()?;
+    (*name == *key.to_string()).then_some(key)
+}
+
+fn is_file(entry: &fs::DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if !kind.is_symlink() => kind.is_file(),
+        _ => entry.path().is_file(),
+    }
+}
+
+#[cfg(unix)]
+fn place(path: &Path) -> Result<String, Failure> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).map_err(at("open", path))?;
+    Ok(format!("files {}:{}", metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps)]
+fn place(path: &Path) -> Result<String, Failure> {
+    Ok(format!("files {}", path.display()))
+}
+
+/// The marker of the store at `path`, locked as shared. Sets the store up if nothing else is there, and cleans up if nobody else is.
+fn enter(path: &Path) -> Result<File, Failure> {
+    let name = path.join(MARKER);
+    let mut marker = open_marker(path, &name)?;
+    loop {
+        match marker.try_lock() {
+            Ok(()) => {
+                set_up(path, &mut marker)?;
+                if !mutant("leftovers_kept") {
+                    clean(path)?;
+                }
+                marker.unlock().map_err(at("unlock", &name))?;
+            }
+            Err(TryLockError::WouldBlock) if mutant("cleaned_while_open") => clean(path)?,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(e)) => return Err(at("lock", &name)(e)),
+        }
+        // Whoever comes in between may clean up once more: nothing of ours is there yet.
+        marker.lock_shared().map_err(at("lock", &name))?;
+        if is_complete(path, &mut marker)? {
+            return Ok(marker);
+        }
+        // Who was to set it up has died over it.
+        marker.unlock().map_err(at("unlock", &name))?;
+    }
+}
+
+/// Opens the marker. Makes one where there is nothing else.
+fn open_marker(path: &Path, name: &Path) -> Result<File, Failure> {
+    let mut options = File::options();
+    options.read(true).write(true);
+    match options.open(name) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        opened => return opened.map_err(at("open", name)),
+    }
+    let stranger = stranger(path)?;
+    match (options.create(stranger.is_none()).open(name), stranger) {
+        // Somebody has made it a store just now.
+        (Ok(marker), _) => Ok(marker),
+        (Err(e), Some(stranger)) if e.kind() == ErrorKind::NotFound => {
+            Err(not_a_store(path, &stranger))
+        }
+        (Err(e), _) => Err(at("open", name)(e)),
+    }
+}
+
+fn not_a_store(path: &Path, stranger: &OsString) -> Failure {
+    let why = format!(
+        "it is not a store, and not empty: there is {}",
+        stranger.display()
+    );
+    Failure::other(At::new("open", path, why))
+}
+
+/// Something in the directory that a store which is being set up does not have.
+fn stranger(path: &Path) -> Result<Option<OsString>, Failure> {
+    for entry in fs::read_dir(path).map_err(at("list", path))? {
+        let name = entry.map_err(at("list", path))?.file_name();
+        if name != MARKER {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Does the marker say that this is a store? An error, if it is one that we do not know, or something else. Not yet, if it is only begun.
+fn is_complete(path: &Path, marker: &mut File) -> Result<bool, Failure> {
+    let mut text = Vec::new();
+    let name = path.join(MARKER);
+    let ours = format!("{SAYS}{FORMAT}\n");
+    let read = marker.rewind();
+    read.and_then(|()| marker.take(100).read_to_end(&mut text))
+        .map_err(at("read", &name))?;
+    if text == ours.as_bytes() {
+        return Ok(true);
+    }
+    if ours.as_bytes().starts_with(&text) {
+        return Ok(false);
+    }
+    let text = String::from_utf8_lossy(&text);
+    let format = text.strip_prefix(SAYS).map(str::trim_end);
+    let why = match format.map(str::parse::<u64>) {
+        Some(Ok(format)) => format!("it has format {format}, this version reads {FORMAT}"),
+        _ => format!("{MARKER} does not say that it is a store, but {text:?}"),
+    };
+    Err(Failure::other(At::new("open", path, why)))
+}
+
+/// Makes it a store, if it is not one yet. Only with the lock for oneself. The marker lasts before anything else is there, whether values are synced
+/// or not: without it nothing could be opened again.
+fn set_up(path: &Path, marker: &mut File) -> Result<(), Failure> {
+    let name = path.join(MARKER);
+    if !is_complete(path, marker)? {
+        if let Some(stranger) = stranger(path)? {
+            return Err(not_a_store(path, &stranger));
+        }
+        let says = format!("{SAYS}{FORMAT}\n");
+        let written = marker.rewind();
+        let written = written.and_then(|()| marker.write_all(says.as_bytes()));
+        let written = written.and_then(|()| marker.sync_all());
+        written.map_err(at("write", &name))?;
+        sync_directory(path)?;
+    }
+    let temporary = path.join(TEMPORARY);
+    already(ErrorKind::AlreadyExists, fs::create_dir(&temporary))
+        .map_err(at("make the directory", &temporary))
+}
+
+/// Removes the temporary files. Only with the lock for oneself: nobody has any then.
+fn clean(path: &Path) -> Result<(), Failure> {
+    let folder = path.join(TEMPORARY);
+    for entry in fs::read_dir(&folder).map_err(at("list", &folder))? {
+        let name = entry.map_err(at("list", &folder))?.file_name();
+        if is_temporary(&name) {
+            let left = folder.join(name);
+            already(ErrorKind::NotFound, fs::remove_file(&left)).map_err(at("remove", &left))?;
+        }
+    }
+    Ok(())
+}
