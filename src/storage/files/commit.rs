@@ -3,14 +3,12 @@
 //! New values first, removals last, and the directories synced in between: a value that is moved is at one place at least at any moment, also for
 //! a machine that crashes. Several changes are not one step for the file system, but an error between them takes back those before it.
 
-use super::disk::{already, at, sync_directory, Staged};
+use super::disk::{remove, sync_directory, Staged};
 use super::root::Root;
 use crate::mutant::mutant;
 use crate::storage::journal::Changes;
 use crate::storage::{Digest, Failure};
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::sync::Arc;
 
 /// All of the changes; of several, none if one fails.
@@ -65,9 +63,7 @@ impl Commit<'_> {
     fn remove(&mut self, keys: &[Digest]) -> Result<(), Failure> {
         for key in keys {
             let old = self.keep(key)?;
-            let place = self.root.file(key);
-            already(io::ErrorKind::NotFound, fs::remove_file(&place))
-                .map_err(at("remove", &place))?;
+            remove(&self.root.file(key))?;
             self.undo.push((*key, old));
         }
         self.sync(keys)
@@ -83,7 +79,7 @@ impl Commit<'_> {
     }
 
     fn sync(&self, keys: &[Digest]) -> Result<(), Failure> {
-        if !self.root.syncs() {
+        if !self.root.syncs() || mutant("places_not_synced") {
             return Ok(());
         }
         let folders: BTreeSet<_> = keys.iter().map(|key| self.root.folder(key)).collect();
@@ -99,7 +95,7 @@ impl Commit<'_> {
             let place = self.root.file(&key);
             let _ = match old {
                 Some(old) => old.persist(&place),
-                None => fs::remove_file(&place).map_err(Failure::from),
+                None => remove(&place),
             };
         }
     }

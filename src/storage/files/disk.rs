@@ -1,7 +1,10 @@
-//! What is done to files and directories, with errors that name them.
+//! What is done to files and directories, with errors that name them. Tests note it down, see `crash`.
 
+#[cfg(test)]
+use super::crash::{note, Step};
 use super::root::Root;
 use super::value;
+use crate::mutant::mutant;
 use crate::storage::{BoxError, Digest, Failure};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -36,25 +39,36 @@ pub(super) fn at<'a>(
     move |e| io::Error::new(e.kind(), At::new(doing, path, e)).into()
 }
 
-/// Whatever was to be removed or made may be so already.
-pub(super) fn already(kind: io::ErrorKind, done: io::Result<()>) -> io::Result<()> {
-    match done {
-        Err(e) if e.kind() == kind => Ok(()),
-        done => done,
-    }
+/// Is there nothing by this name, as far as a store is concerned? A file that has the name of a folder is none of ours.
+pub(super) fn is_missing(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 pub(super) fn is_file(path: &Path) -> Result<bool, Failure> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.is_file()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) if is_missing(&e) => Ok(false),
         Err(e) => Err(at("look for", path)(e)),
     }
 }
 
+/// Waits until the contents of a file are on the disk.
+pub(super) fn sync_file(file: &File, _path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    note(Step::SyncedFile(_path.to_owned()));
+    file.sync_all()
+}
+
 /// Waits until what was renamed, made and removed in a directory is on the disk.
-#[cfg(unix)]
 pub(super) fn sync_directory(path: &Path) -> Result<(), Failure> {
+    #[cfg(test)]
+    note(Step::SyncedDirectory(path.to_owned()));
+    if cfg!(not(unix)) {
+        return Ok(()); // only Unix has a way to ask for it
+    }
     let synced = File::open(path).and_then(|directory| directory.sync_all());
     match synced {
         // Some network and user-space file systems do not offer it.
@@ -63,20 +77,51 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Only Unix has a way to ask for it.
-#[cfg(not(unix))]
-pub(super) fn sync_directory(_: &Path) -> Result<(), Failure> {
+/// Makes a directory, with those above it, so that it lasts.
+pub(super) fn make_directories(path: &Path) -> Result<(), Failure> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    for directory in missing.into_iter().rev() {
+        make_directory(directory)?;
+        match directory.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new("."))?,
+            Some(parent) => sync_directory(parent)?,
+            None => {}
+        }
+    }
     Ok(())
 }
 
-/// Makes a directory, with those above it, so that it lasts.
+/// Makes a directory, if it is not there.
 pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {
-    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
-    fs::create_dir_all(path).map_err(at("make the directory", path))?;
-    for parent in missing.iter().filter_map(|path| path.parent()) {
-        let here = parent.as_os_str().is_empty();
-        sync_directory(if here { Path::new(".") } else { parent })?;
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => {
+            #[cfg(test)]
+            note(Step::Made(path.to_owned()));
+            made.map_err(at("make the directory", path))
+        }
+    }
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), Failure> {
+    #[cfg(test)]
+    note(Step::Removed(path.to_owned()));
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(at("remove", path)),
+    }
+}
+
+/// Writes all of a file, and waits until it is on the disk, if wanted.
+pub(super) fn write(file: &mut File, path: &Path, parts: [&[u8]; 2], sync: bool) -> io::Result<()> {
+    file.write_all(parts[0])?;
+    file.write_all(parts[1])?;
+    #[cfg(test)]
+    note(Step::Wrote(path.to_owned()));
+    if sync && !mutant("file_not_synced") {
+        sync_file(file, path)?;
     }
     Ok(())
 }
@@ -87,14 +132,11 @@ pub(super) struct Staged(TempPath);
 impl Staged {
     /// Writes a value to a temporary file.
     pub(super) fn new(root: &Root, key: &Digest, value: &[u8]) -> Result<Self, Failure> {
-        let mut file = temporary(root, key, |path| File::create_new(path))?;
-        let mut written = file.write_all(&value::header(key, value));
-        written = written.and_then(|()| file.write_all(value));
-        if root.syncs() {
-            written = written.and_then(|()| file.as_file().sync_all());
-        }
-        written.map_err(at("write", file.path()))?;
-        Ok(Self(file.into_temp_path()))
+        let file = temporary(root, key, |path| File::create_new(path))?;
+        let (mut file, path) = file.into_parts();
+        let parts = [&value::header(key, value), value];
+        write(&mut file, &path, parts, root.syncs()).map_err(at("write", &path))?;
+        Ok(Self(path))
     }
 
     /// What is in the place of a key now, if anything, to be put back there.
@@ -104,7 +146,9 @@ impl Staged {
             return Ok(None);
         }
         let link = |path: &Path| match fs::hard_link(&place, path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => fs::copy(&place, path).map(drop), // not every file system has links
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                fs::copy(&place, path).map(drop) // not every file system has links
+            }
             linked => linked,
         };
         temporary(root, key, link).map(|file| Some(Self(file.into_temp_path())))
@@ -112,6 +156,13 @@ impl Staged {
 
     /// Moves it to its place, over what is there.
     pub(super) fn persist(self, place: &Path) -> Result<(), Failure> {
+        if mutant("files_written_in_place") {
+            return fs::copy(&self.0, place)
+                .map(drop)
+                .map_err(at("write", place));
+        }
+        #[cfg(test)]
+        note(Step::Renamed(self.0.to_path_buf(), place.to_owned()));
         self.0
             .persist(place)
             .map_err(|e| at("rename a temporary file to", place)(e.error))

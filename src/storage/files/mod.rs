@@ -1,6 +1,8 @@
 //! [`Files`]: a store in a directory.
 
 mod commit;
+#[cfg(test)]
+mod crash;
 mod disk;
 mod root;
 mod value;

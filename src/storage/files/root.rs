@@ -3,14 +3,17 @@
 //! Whoever has the store open holds a shared lock on the marker; only then are there temporary files. Whoever gets the lock for
 //! itself alone, for the time of opening, may set the store up and remove the temporary files that are left over.
 
-use super::disk::{already, at, is_temporary, make_directory, sync_directory, At};
+use super::disk::{
+    at, is_missing, is_temporary, make_directories, make_directory, remove, sync_directory, write,
+    At,
+};
 use crate::mutant::mutant;
 use crate::storage::{Digest, Failure, Prefix};
 use crate::sync::Mutex;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// The file that makes a directory a store.
@@ -37,7 +40,7 @@ impl Root {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(at("open", path)(ErrorKind::NotADirectory.into())),
-            Err(e) if e.kind() == ErrorKind::NotFound => make_directory(path)?,
+            Err(e) if e.kind() == ErrorKind::NotFound => make_directories(path)?,
             Err(e) => return Err(at("open", path)(e)),
         }
         let path = path.canonicalize().map_err(at("open", path))?;
@@ -85,9 +88,8 @@ impl Root {
             return Ok(());
         }
         let folder = self.folder(key);
-        already(ErrorKind::AlreadyExists, fs::create_dir(&folder))
-            .map_err(at("make the directory", &folder))?;
-        if self.sync {
+        make_directory(&folder)?;
+        if self.sync && !mutant("folder_not_synced") {
             sync_directory(&self.path)?;
         }
         self.made.lock().insert(byte);
@@ -102,10 +104,7 @@ impl Root {
             let name = folder_name(byte);
             let folder = self.path.join(&name);
             let entries = match fs::read_dir(&folder) {
-                // A file by this name is none of ours.
-                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                    continue
-                }
+                Err(e) if is_missing(&e) => continue,
                 entries => entries.map_err(at("list", &folder))?,
             };
             for entry in entries {
@@ -248,15 +247,14 @@ fn set_up(path: &Path, marker: &mut File) -> Result<(), Failure> {
             return Err(not_a_store(path, &stranger));
         }
         let says = format!("{SAYS}{FORMAT}\n");
-        let written = marker.rewind();
-        let written = written.and_then(|()| marker.write_all(says.as_bytes()));
-        let written = written.and_then(|()| marker.sync_all());
-        written.map_err(at("write", &name))?;
+        let parts = [says.as_bytes(), &[]];
+        let rewound = marker.set_len(0).and_then(|()| marker.rewind());
+        rewound
+            .and_then(|()| write(marker, &name, parts, true))
+            .map_err(at("write", &name))?;
         sync_directory(path)?;
     }
-    let temporary = path.join(TEMPORARY);
-    already(ErrorKind::AlreadyExists, fs::create_dir(&temporary))
-        .map_err(at("make the directory", &temporary))
+    make_directory(&path.join(TEMPORARY))
 }
 
 /// Removes the temporary files. Only with the lock for oneself: nobody has any then.
@@ -265,8 +263,7 @@ fn clean(path: &Path) -> Result<(), Failure> {
     for entry in fs::read_dir(&folder).map_err(at("list", &folder))? {
         let name = entry.map_err(at("list", &folder))?.file_name();
         if is_temporary(&name) {
-            let left = folder.join(name);
-            already(ErrorKind::NotFound, fs::remove_file(&left)).map_err(at("remove", &left))?;
+            remove(&folder.join(name))?;
         }
     }
     Ok(())

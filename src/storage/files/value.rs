@@ -7,7 +7,7 @@
 //! | 8 | length of the value, least significant byte first |
 //! | 32 | BLAKE3 of all of the above, and the value |
 
-use super::disk::{at, At};
+use super::disk::{at, is_missing, At};
 use crate::mutant::mutant;
 use crate::storage::{Bytes, Digest, Failure};
 use std::fs::File;
@@ -52,7 +52,7 @@ fn sum(header: &[u8; HEADER], value: &[u8]) -> [u8; 32] {
 pub(super) fn read(path: &Path, key: &Digest) -> Result<Option<Bytes>, Failure> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if is_missing(&e) => return Ok(None),
         Err(e) => return Err(at("open", path)(e)),
     };
     let metadata = file.metadata().map_err(at("read", path))?;
