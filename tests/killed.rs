@@ -7,13 +7,13 @@
 
 mod common;
 
-use common::Dice;
+use common::{as_process, orders, Dice};
 use perkey::storage::{BoxError, Digest, Error, Files, PerKey, Storage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -25,8 +25,6 @@ const SHARED: u64 = 2;
 /// Kills before a store begins anew.
 const LIVES: u64 = 10;
 
-/// Tells the process that is to be killed what to do.
-const ORDERS: &str = "PERKEY_KILLED";
 const SIGKILL: i32 = 9;
 
 #[test]
@@ -38,7 +36,7 @@ fn files() {
 #[test]
 fn files_that_are_not_synced() {
     let open = |path: &Path| Files::options().sync(false).open(path).unwrap();
-    killed("files_that_are_not_synced", 200, open, temporary_files);
+    killed("files_that_are_not_synced", 100, open, temporary_files);
 }
 
 fn temporary_files(store: &Path) -> Vec<PathBuf> {
@@ -54,7 +52,7 @@ fn killed<S: Storage + Sync>(
     open: impl Fn(&Path) -> S,
     leftovers: impl Fn(&Path) -> Vec<PathBuf>,
 ) {
-    if let Ok(orders) = std::env::var(ORDERS) {
+    if let Some(orders) = orders() {
         let (seed, path) = orders.split_once(' ').unwrap();
         write_until_killed(PerKey::new(open(path.as_ref())), seed.parse().unwrap());
     }
@@ -129,9 +127,7 @@ impl Drop for EndsAll {
 /// Starts it and kills it; how many steps has each thread acknowledged?
 fn kill_once(test: &str, path: &Path, seed: u64, dice: &mut Dice) -> [u64; THREADS as usize] {
     let starting = alone();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(ORDERS, format!("{seed} {}", path.display()))
+    let mut child = as_process(test, &format!("{seed} {}", path.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

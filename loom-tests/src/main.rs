@@ -53,9 +53,10 @@ const THREADS: Checker = Checker {
     name: "threads",
     flags: "--cfg perkey_mutant",
     build: &[
-        "-p", "perkey", "--test", "memory", "--test", "foreign", "--test", "many",
+        "-p", "perkey", "--lib", "--test", "memory", "--test", "foreign", "--test", "many",
+        "--test", "files", "--test", "killed",
     ],
-    prefixes: &["memory", "foreign", "many"],
+    prefixes: &["perkey", "memory", "foreign", "many", "files", "killed"],
     whole: false,
     twins: suite::THREADS,
 };

@@ -129,6 +129,16 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
     schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),
     schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
+    // a store in files
+    schedule("checksum_not_checked", "files", "every_byte_that_is_changed_is_noticed"),
+    schedule("opened_without_lock", "files", "what_another_handle_is_writing_is_not_a_leftover"),
+    schedule("changes_not_taken_back", "files", "of_several_changes_none_stays_if_one_fails"),
+    schedule("files_written_in_place", "killed", "files"),
+    schedule("leftovers_kept", "killed", "files"),
+    schedule("file_not_synced", "perkey", "storage::files::crash::a_saved_value_is_new_or_old"),
+    schedule("places_not_synced", "perkey", "storage::files::crash::an_evicted_value_is_there_or_not"),
+    schedule("folder_not_synced", "perkey", "storage::files::crash::a_folder_that_another_handle_has_made_lasts_before_what_is_saved_in_it"),
+    schedule("files_removed_first", "perkey", "storage::files::crash::a_renamed_value_is_at_one_place_at_least"),
 ];
 
 /// The twins of the shuttle tests.

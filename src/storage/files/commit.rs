@@ -88,7 +88,7 @@ impl Commit<'_> {
 
     /// As well as it can be done: the error that led here is the one to report.
     fn take_back(&mut self) {
-        if !self.several {
+        if !self.several || mutant("changes_not_taken_back") {
             return;
         }
         for (key, old) in self.undo.drain(..).rev() {

@@ -163,13 +163,15 @@ fn enter(path: &Path) -> Result<File, Failure> {
                 }
                 marker.unlock().map_err(at("unlock", &name))?;
             }
-            Err(TryLockError::WouldBlock) if mutant("cleaned_while_open") => clean(path)?,
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(e)) => return Err(at("lock", &name)(e)),
         }
         // Whoever comes in between may clean up once more: nothing of ours is there yet.
-        marker.lock_shared().map_err(at("lock", &name))?;
+        if !mutant("opened_without_lock") {
+            marker.lock_shared().map_err(at("lock", &name))?;
+        }
         if is_complete(path, &mut marker)? {
+            make_directory(&path.join(TEMPORARY))?;
             return Ok(marker);
         }
         // Who was to set it up has died over it.
@@ -230,10 +232,11 @@ fn is_complete(path: &Path, marker: &mut File) -> Result<bool, Failure> {
         return Ok(false);
     }
     let text = String::from_utf8_lossy(&text);
-    let format = text.strip_prefix(SAYS).map(str::trim_end);
-    let why = match format.map(str::parse::<u64>) {
-        Some(Ok(format)) => format!("it has format {format}, this version reads {FORMAT}"),
-        _ => format!("{MARKER} does not say that it is a store, but {text:?}"),
+    let format = text.strip_prefix(SAYS);
+    let format = format.and_then(|rest| rest.strip_suffix('\n')?.parse::<u64>().ok());
+    let why = match format {
+        Some(format) => format!("it has format {format}, this version reads {FORMAT}"),
+        None => format!("{MARKER} does not say that it is a store, but {text:?}"),
     };
     Err(Failure::other(At::new("open", path, why)))
 }
@@ -254,13 +257,17 @@ fn set_up(path: &Path, marker: &mut File) -> Result<(), Failure> {
             .map_err(at("write", &name))?;
         sync_directory(path)?;
     }
-    make_directory(&path.join(TEMPORARY))
+    Ok(())
 }
 
 /// Removes the temporary files. Only with the lock for oneself: nobody has any then.
 fn clean(path: &Path) -> Result<(), Failure> {
     let folder = path.join(TEMPORARY);
-    for entry in fs::read_dir(&folder).map_err(at("list", &folder))? {
+    let entries = match fs::read_dir(&folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(at("list", &folder))?,
+    };
+    for entry in entries {
         let name = entry.map_err(at("list", &folder))?.file_name();
         if is_temporary(&name) {
             remove(&folder.join(name))?;
