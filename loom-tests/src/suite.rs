@@ -138,6 +138,7 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("file_not_synced", "perkey", "storage::files::crash::a_saved_value_is_new_or_old"),
     schedule("places_not_synced", "perkey", "storage::files::crash::an_evicted_value_is_there_or_not"),
     schedule("folder_not_synced", "perkey", "storage::files::crash::a_folder_that_another_handle_has_made_lasts_before_what_is_saved_in_it"),
+    schedule("found_not_settled", "perkey", "storage::files::crash::what_a_killed_process_has_put_in_place_lasts_before_it_is_found_there"),
     schedule("files_removed_first", "perkey", "storage::files::crash::a_renamed_value_is_at_one_place_at_least"),
 ];
 

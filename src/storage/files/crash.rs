@@ -4,7 +4,7 @@
 //! directory was synced last, or as at any moment since; a file that was not synced may hold rubbish.
 
 use super::value;
-use crate::storage::{Digest, Files, Storage};
+use crate::storage::{BoxError, Digest, Files, Storage};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -158,7 +158,7 @@ impl Machine {
         self.after_crash(&self.store.shared.root.file(key))
     }
 
-    /// Runs an operation. Then, after each of its steps: what might a crash leave of each key? As it was, or as it is to become; after the last step
+    /// Runs an operation. Then, before and after each of its steps: what might a crash leave of each key? As it was, or as it is to become; after the last step
     /// only the latter. `keeps` says what of all these has to hold besides.
     fn run(
         &mut self,
@@ -173,8 +173,10 @@ impl Machine {
         let before = left(self);
         operation(&self.store);
         let steps = STEPS.take();
-        for done in 1..=steps.len() {
-            self.proceed(vec![steps[done - 1].clone()]);
+        for done in 0..=steps.len() {
+            if done > 0 {
+                self.proceed(vec![steps[done - 1].clone()]);
+            }
             let now = left(self);
             let told = || {
                 let steps: Vec<_> = steps[..done].iter().map(|(step, _)| step).collect();
@@ -234,6 +236,28 @@ fn a_folder_that_another_handle_has_made_lasts_before_what_is_saved_in_it() {
     machine.proceed(STEPS.take());
     let save = |store: &Files| store.save_as(&b, "pear").unwrap();
     machine.run(save, &[(b, Some("pear"))], |_| true);
+}
+
+#[test]
+fn what_a_killed_process_has_put_in_place_lasts_before_it_is_found_there() {
+    let [a, ..] = keys();
+    let save = |store: &Files| store.save_as(&a, "apple").unwrap();
+    let get = |store: &Files| {
+        let none = || -> Result<&str, BoxError> { panic!("it is there") };
+        assert_eq!(store.get_or_insert_with(&a, none).unwrap(), "apple");
+    };
+    for again in [&save as &dyn Fn(&Files), &get] {
+        let mut machine = Machine::new(true);
+        save(&machine.store);
+        let mut steps = STEPS.take();
+        // Killed when all was done but this:
+        assert!(matches!(steps.pop(), Some((Step::SyncedDirectory(_), _))));
+        machine.proceed(steps);
+        assert_eq!(machine.value_after_crash(&a).len(), 2, "there or not");
+        machine.store = Files::open(machine.store.path()).unwrap();
+        machine.proceed(STEPS.take());
+        machine.run(again, &[(a, Some("apple"))], |_| true);
+    }
 }
 
 #[test]

@@ -56,9 +56,10 @@ pub(super) fn is_file(path: &Path) -> Result<bool, Failure> {
 }
 
 /// Waits until the contents of a file are on the disk.
-pub(super) fn sync_file(file: &File, _path: &Path) -> io::Result<()> {
+#[cfg_attr(not(test), allow(unused_variables))] // `path` is for the tests
+pub(super) fn sync_file(file: &File, path: &Path) -> io::Result<()> {
     #[cfg(test)]
-    note(Step::SyncedFile(_path.to_owned()));
+    note(Step::SyncedFile(path.to_owned()));
     file.sync_all()
 }
 

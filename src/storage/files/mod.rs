@@ -7,6 +7,7 @@ mod disk;
 mod root;
 mod value;
 
+use crate::mutant::mutant;
 use crate::storage::journal::{Journal, Page};
 use crate::storage::{Bytes, Digest, Failure, Intent, Prefix, Scope, Storage};
 use disk::Staged;
@@ -40,7 +41,8 @@ use std::sync::Arc;
 /// # What a crash leaves
 /// A value is written to a temporary file, synced, renamed to its place, and the directory is synced; only then does the operation return. Killed
 /// at any moment, the process leaves the old value or the new one, never half of one, and loses none that an operation has returned for. The
-/// same holds for a crash of the machine, unless [`FilesOptions::sync`] was turned off.
+/// same holds for a crash of the machine, unless [`FilesOptions::sync`] was turned off. (Should the disk fail at the last sync, the operation fails, though what
+/// it has changed may be seen.)
 ///
 /// An operation on several keys puts all new values in their places before it removes a key. A crash in between leaves some of its keys new and
 /// the others as they were: `rename` may leave the value under both keys, never under none. An *error* in between takes back what was done.
@@ -75,7 +77,10 @@ pub struct FilesOptions {
 }
 
 /// What an operation has changed so far.
-pub struct Pending<'a>(Page<'a, Arc<Staged>>);
+pub struct Pending<'a> {
+    page: Page<'a, Arc<Staged>>,
+    intent: Intent,
+}
 
 impl Files {
     /// Opens the store in a directory. If the directory is not there it is made, with those above it; an empty one becomes a store.
@@ -93,7 +98,7 @@ impl Files {
     ///
     /// # Errors
     /// If the directory is neither a store nor empty, or a store of a later format; if it is a file; if it or its parent cannot be read or
-    /// written. Nothing was changed then.
+    /// written, or has no locks for files. Nothing was changed then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Failure> {
         Self::options().open(path)
     }
@@ -129,7 +134,7 @@ impl FilesOptions {
     ///
     /// Without, writing is many times faster, and a *kill of the process* still loses nothing. But a *crash of the machine*
     /// may lose the values of the last half minute or so, or leave them corrupt, which is noticed when they are read. Fit for
-    /// what can be made again.
+    /// what can be made again. A value that one handle has written so does not last any longer for being saved again by another.
     ///
     /// ```
     /// use perkey::storage::{Files, Storage};
@@ -170,17 +175,24 @@ impl Storage for Files {
     type Context<'a> = Pending<'a>;
     type Error = Failure;
 
-    fn operation_context(&self, scope: Scope<'_>, _: Intent) -> Result<Pending<'_>, Failure> {
-        Ok(Pending(self.shared.journal.page(scope)))
+    fn operation_context(&self, scope: Scope<'_>, intent: Intent) -> Result<Pending<'_>, Failure> {
+        let page = self.shared.journal.page(scope);
+        Ok(Pending { page, intent })
     }
 
     fn leave(&self, context: Pending<'_>) -> Result<(), Failure> {
-        commit::commit(&self.shared.root, context.0.leave())
+        commit::commit(&self.shared.root, context.page.leave())
     }
 
     fn get(&self, context: &mut Pending<'_>, key: &Digest) -> Result<Option<Bytes>, Failure> {
-        match context.0.get(key) {
-            None => value::read(&self.shared.root.file(key), key),
+        let root = &self.shared.root;
+        match context.page.get(key) {
+            None => {
+                if context.intent == Intent::Write && !mutant("found_not_settled") {
+                    root.settle(key)?;
+                }
+                value::read(&root.file(key), key)
+            }
             Some(None) => Ok(None),
             Some(Some(staged)) => value::read(staged.path(), key),
         }
@@ -190,18 +202,18 @@ impl Storage for Files {
         let root = &self.shared.root;
         root.make_folder(key)?;
         let staged = Staged::new(root, key, value)?;
-        context.0.set(key, Some(Arc::new(staged)));
+        context.page.set(key, Some(Arc::new(staged)));
         Ok(())
     }
 
     fn remove(&self, context: &mut Pending<'_>, key: &Digest) -> Result<bool, Failure> {
         let there = self.exists(context, key)?;
-        context.0.set(key, None);
+        context.page.set(key, None);
         Ok(there)
     }
 
     fn exists(&self, context: &mut Pending<'_>, key: &Digest) -> Result<bool, Failure> {
-        match context.0.get(key) {
+        match context.page.get(key) {
             None => disk::is_file(&self.shared.root.file(key)),
             Some(pending) => Ok(pending.is_some()),
         }
@@ -214,7 +226,7 @@ impl Storage for Files {
         each: &mut dyn FnMut(Digest) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let stored = self.shared.root.keys(prefix)?;
-        let keys = context.0.keys(prefix, stored);
+        let keys = context.page.keys(prefix, stored);
         let _ = keys.into_iter().try_for_each(each);
         Ok(())
     }

@@ -29,8 +29,8 @@ pub(super) struct Root {
     path: PathBuf,
     place: String,
     sync: bool,
-    /// Folders that are known to be there and to last.
-    made: Mutex<BTreeSet<u8>>,
+    /// Folders that are known to be there and, if values are synced, to last.
+    settled: Mutex<BTreeSet<u8>>,
     /// Locked, shared, until it is closed.
     _marker: File,
 }
@@ -49,7 +49,7 @@ impl Root {
             place: place(&path)?,
             path,
             sync,
-            made: Mutex::new(BTreeSet::new()),
+            settled: Mutex::new(BTreeSet::new()),
             _marker: marker,
         })
     }
@@ -81,19 +81,31 @@ impl Root {
         self.folder(key).join(key.to_string())
     }
 
-    /// Makes the folder of a key, if it is not there. It lasts before anything in it does, whoever has made it.
+    /// Makes the folder of a key, if it is not there.
     pub(super) fn make_folder(&self, key: &Digest) -> Result<(), Failure> {
-        let byte = key.as_bytes()[0];
-        if self.made.lock().contains(&byte) {
+        if !self.is_settled(key) {
+            make_directory(&self.folder(key))?;
+        }
+        self.settle(key)
+    }
+
+    /// Makes the folder of a key last, if it is there, and what others have left in it: they may have been killed just before they would have done so
+    /// themselves, and to find a value there is to be as good as to save it. Once is enough, as to what was there when we came.
+    pub(super) fn settle(&self, key: &Digest) -> Result<(), Failure> {
+        let folder = self.folder(key);
+        if self.is_settled(key) || !folder.is_dir() {
             return Ok(());
         }
-        let folder = self.folder(key);
-        make_directory(&folder)?;
         if self.sync && !mutant("folder_not_synced") {
+            sync_directory(&folder)?;
             sync_directory(&self.path)?;
         }
-        self.made.lock().insert(byte);
+        self.settled.lock().insert(key.as_bytes()[0]);
         Ok(())
+    }
+
+    fn is_settled(&self, key: &Digest) -> bool {
+        self.settled.lock().contains(&key.as_bytes()[0])
     }
 
     /// The keys that begin so and have a file, in any order.
