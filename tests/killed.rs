@@ -147,7 +147,7 @@ fn kill_once(test: &str, path: &Path, seed: u64, dice: &mut Dice) -> [u64; THREA
         }
         read > 0
     };
-    for _ in 0..dice.below(80) {
+    for _ in 0..dice.below(50) {
         if !next() {
             break;
         }

@@ -4,6 +4,7 @@ mod commit;
 #[cfg(test)]
 mod crash;
 mod disk;
+mod open;
 mod root;
 mod value;
 
