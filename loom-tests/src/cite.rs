@@ -3,8 +3,16 @@
 use crate::run::root;
 use std::fs;
 
-/// The files of tests, by the name of their binary.
-fn source(file: &str) -> Option<String> {
+/// The file of a test. One in the library itself is named by its module.
+fn source(file: &str, test: &str) -> Option<String> {
+    let unit = |test: &str| {
+        let (module, _) = test.rsplit_once("::")?;
+        let path = format!("src/{}.rs", module.replace("::", "/"));
+        fs::read_to_string(root().join(path)).ok()
+    };
+    if file == "perkey" {
+        return unit(test);
+    }
     ["loom-tests/tests", "tests"]
         .iter()
         .find_map(|dir| fs::read_to_string(root().join(dir).join(format!("{file}.rs"))).ok())
@@ -13,7 +21,7 @@ fn source(file: &str) -> Option<String> {
 /// The invariants that the comment above the test names, such as `I1` or `S3`, in the order in which it does.
 pub(crate) fn invariants(file: &str, test: &str) -> Vec<String> {
     let name = test.rsplit("::").next().unwrap_or(test);
-    let Some(text) = source(file) else {
+    let Some(text) = source(file, test) else {
         return Vec::new();
     };
     let lines: Vec<&str> = text.lines().map(str::trim).collect();

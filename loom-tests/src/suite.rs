@@ -78,6 +78,17 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("reads_without_key_lock", "S2", "`PerKey` takes no lock for reads"),
     mutant("one_lock_for_all_keys", "S3", "`PerKey` takes the same lock for all keys"),
     mutant("prefix_not_checked_again", "S7", "a short key is not looked at again under the lock"),
+    // a store in files
+    mutant("files_written_in_place", "S8", "a value is written where it is to be, without a temporary file"),
+    mutant("file_not_synced", "S9", "a value is put in place before it is on the disk"),
+    mutant("places_not_synced", "S9", "a folder is not synced after a change of names"),
+    mutant("folder_not_synced", "S9", "the folder of a folder is not synced"),
+    mutant("found_not_settled", "S9", "what is found in a folder counts before the folder is on the disk"),
+    mutant("files_removed_first", "S9", "the old place of a moved value goes before the new one is there"),
+    mutant("checksum_not_checked", "S10", "the checksum of a value is not compared"),
+    mutant("leftovers_kept", "S11", "temporary files of a process that was killed stay"),
+    mutant("opened_without_lock", "S11", "an open store is not known to be open"),
+    mutant("changes_not_taken_back", "S12", "changes stay after a later one of the operation failed"),
 ];
 
 /// Orderings that stay although no model notices that they are weaker: the access, what it was weakened to, and why it stays.
@@ -201,10 +212,13 @@ pub(crate) const LOOM: &[Twin] = &[
 ];
 
 /// The tests with real threads that have twins.
-pub(crate) const THREADS_FILES: &[&str] = &["memory", "foreign", "many"];
+pub(crate) const THREADS_FILES: &[&str] =
+    &["perkey", "memory", "foreign", "many", "files", "killed"];
 /// How they are built.
 #[rustfmt::skip]
-pub(crate) const THREADS_BUILD: &[&str] = &["-p", "perkey", "--test", "memory", "--test", "foreign", "--test", "many"];
+pub(crate) const THREADS_BUILD: &[&str] = &[
+    "-p", "perkey", "--lib", "--test", "memory", "--test", "foreign", "--test", "many", "--test", "files", "--test", "killed",
+];
 
 /// The twins of tests with real threads or none, which the step "tests" runs as they are.
 #[rustfmt::skip]
@@ -214,6 +228,17 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
     schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),
     schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
+    // a store in files
+    schedule("checksum_not_checked", "files", "every_byte_that_is_changed_is_noticed"),
+    schedule("opened_without_lock", "files", "what_another_handle_is_writing_is_not_a_leftover"),
+    schedule("changes_not_taken_back", "files", "of_several_changes_none_stays_if_one_fails"),
+    schedule("files_written_in_place", "killed", "files"),
+    schedule("leftovers_kept", "killed", "files"),
+    schedule("file_not_synced", "perkey", "storage::files::crash::a_saved_value_is_new_or_old"),
+    schedule("places_not_synced", "perkey", "storage::files::crash::an_evicted_value_is_there_or_not"),
+    schedule("folder_not_synced", "perkey", "storage::files::crash::a_folder_that_another_handle_has_made_lasts_before_what_is_saved_in_it"),
+    schedule("found_not_settled", "perkey", "storage::files::crash::what_a_killed_process_has_put_in_place_lasts_before_it_is_found_there"),
+    schedule("files_removed_first", "perkey", "storage::files::crash::a_renamed_value_is_at_one_place_at_least"),
 ];
 
 /// The twins of the shuttle tests.
