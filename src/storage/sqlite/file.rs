@@ -13,6 +13,8 @@ use std::time::Instant;
 const APPLICATION: i32 = 0x7072_6b79;
 /// The format that this version writes and reads.
 const FORMAT: i32 = 1;
+/// Where neither was ever said.
+const NONE: (i32, i32) = (0, 0);
 
 /// Values and keys apart: the index over the keys is all that a listing reads.
 const SCHEMA: &str = "CREATE TABLE perkey (
@@ -123,10 +125,10 @@ pub(super) fn connect(
 /// What every connection needs to be told.
 pub(super) fn set_up(connection: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
     connection.busy_timeout(options.busy_timeout)?;
-    let synchronous = if options.durable { "FULL" } else { "NORMAL" };
+    let synchronous = if options.sync { "FULL" } else { "NORMAL" };
     connection.pragma_update(None, "synchronous", synchronous)?;
     // Where `fsync` does not reach the disk, macOS, and there is something that does.
-    connection.pragma_update(None, "fullfsync", options.durable)?;
+    connection.pragma_update(None, "fullfsync", options.sync)?;
     if let Some(limit) = options.limit {
         let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?;
         let pages = u32::try_from(limit / u64::from(page)).unwrap_or(u32::MAX);
@@ -138,18 +140,21 @@ pub(super) fn set_up(connection: &Connection, options: &SqliteOptions) -> rusqli
 /// Makes a store of an empty file. Whoever else opens it meanwhile waits, and finds it made.
 fn make(connection: &mut Connection, options: &SqliteOptions, name: &str) -> Result<(), Failure> {
     let because = |e| failure(name, e);
-    if marks(connection).map_err(because)? != (APPLICATION, FORMAT) {
-        // Before there is a log: what says that the file is ours is in the file itself.
+    let found = marks(connection).map_err(because)?;
+    if found == NONE {
+        // Before there is a log: so that what says that the file is ours is in the file itself.
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(because)?;
         let found = marks(&transaction).map_err(because)?;
-        if found == (0, 0) && is_empty(&transaction).map_err(because)? {
+        if found == NONE && is_empty(&transaction).map_err(because)? {
             create(&transaction).map_err(because)?;
         } else {
             check(found, name)?;
         }
         transaction.commit().map_err(because)?;
+    } else {
+        check(found, name)?;
     }
     let mode = keep_log(connection, options).map_err(because)?;
     if mode != "wal" {

@@ -7,54 +7,46 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::time::Duration;
 
-/// How to open a [`Sqlite`]: for those to whom [`Sqlite::open`] is not enough.
+/// How a store in a database is opened; see [`Sqlite::options`].
 ///
 /// ```
-/// use perkey::storage::{SqliteOptions, Storage};
+/// use perkey::storage::{Sqlite, Storage};
 /// use std::time::Duration;
 ///
-/// let options = SqliteOptions::new().busy_timeout(Duration::from_secs(60)).connections(16);
-/// let dir = tempfile::tempdir().unwrap();
-/// let store = options.open(dir.path().join("fruit.db")).unwrap();
-/// store.save("apple").unwrap();
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("fruit.db");
+/// let options = Sqlite::options().busy_timeout(Duration::from_secs(60)).connections(16);
+/// options.open(path).unwrap().save("apple").unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
     pub(super) busy_timeout: Duration,
     pub(super) connections: usize,
-    pub(super) durable: bool,
+    pub(super) sync: bool,
     pub(super) limit: Option<u64>,
 }
 
 impl Default for SqliteOptions {
+    /// As [`Sqlite::options`].
     fn default() -> Self {
         Self {
             busy_timeout: Duration::from_secs(10),
             connections: 8,
-            durable: true,
+            sync: true,
             limit: None,
         }
     }
 }
 
 impl SqliteOptions {
-    /// As [`Sqlite::open`] has it: ten seconds, eight connections, durable, without a limit.
+    /// How long to wait while somebody else is writing to the file, in another process or through another store. Then it is
+    /// [`Error::Busy`](crate::storage::Error::Busy). Ten seconds unless told otherwise.
     ///
     /// ```
-    /// assert!(perkey::storage::SqliteOptions::new().in_memory().is_ok());
-    /// ```
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How long to wait while somebody else is writing to the file through another store, or in another process. Then it is
-    /// [`Error::Busy`](crate::storage::Error::Busy).
-    ///
-    /// ```
-    /// use perkey::storage::SqliteOptions;
+    /// use perkey::storage::Sqlite;
     /// use std::time::Duration;
     ///
-    /// let impatient = SqliteOptions::new().busy_timeout(Duration::ZERO);
+    /// let impatient = Sqlite::options().busy_timeout(Duration::ZERO);
     /// ```
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
@@ -62,12 +54,12 @@ impl SqliteOptions {
         self
     }
 
-    /// How many connections to keep open. If more are needed at once, more are opened, and closed after use.
+    /// How many connections to keep open at most, eight unless told otherwise. If more are needed at once, more are opened, and closed after use.
     ///
     /// ```
-    /// use perkey::storage::SqliteOptions;
+    /// use perkey::storage::Sqlite;
     ///
-    /// let options = SqliteOptions::new().connections(1); // seldom used by two threads at once
+    /// let options = Sqlite::options().connections(1); // seldom used by two threads at once
     /// ```
     #[must_use]
     pub fn connections(mut self, count: usize) -> Self {
@@ -75,17 +67,22 @@ impl SqliteOptions {
         self
     }
 
-    /// Whether to wait until a change is on the disk. If not, operations are much faster, and what was acknowledged
-    /// still survives a `kill -9`; but a crash of the machine may take back the last changes, in order, each as a whole.
+    /// Whether an operation waits until what it has changed is on the disk. It does unless told otherwise.
+    ///
+    /// Without, writing is many times faster, and a *kill of the process* still loses nothing. But a *crash of the machine* may
+    /// take back the last operations, each as a whole; what is there is intact.
     ///
     /// ```
-    /// use perkey::storage::SqliteOptions;
+    /// use perkey::storage::{Sqlite, Storage};
     ///
-    /// let cache = SqliteOptions::new().durable(false);
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("fruit.db");
+    /// let cache = Sqlite::options().sync(false).open(path).unwrap();
+    /// cache.save("apple").unwrap();
     /// ```
     #[must_use]
-    pub fn durable(mut self, durable: bool) -> Self {
-        self.durable = durable;
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
         self
     }
 
@@ -93,9 +90,9 @@ impl SqliteOptions {
     /// fails with [`Error::Full`](crate::storage::Error::Full), and changes nothing.
     ///
     /// ```
-    /// use perkey::storage::{Error, SqliteOptions, Storage};
+    /// use perkey::storage::{Error, Sqlite, Storage};
     ///
-    /// let store = SqliteOptions::new().limit(100_000).in_memory().unwrap();
+    /// let store = Sqlite::options().limit(100_000).in_memory().unwrap();
     /// let small = store.save("apple").unwrap();
     /// assert!(matches!(store.save([0; 100_000]), Err(Error::Full { .. })));
     /// assert_eq!(store.list().unwrap(), [small]);
@@ -109,12 +106,12 @@ impl SqliteOptions {
     /// The store in a file, which is made if it is not there.
     ///
     /// ```
-    /// use perkey::storage::SqliteOptions;
+    /// use perkey::storage::Sqlite;
     ///
     /// let dir = tempfile::tempdir().unwrap();
     /// let path = dir.path().join("notes");
     /// std::fs::write(&path, "milk, apples").unwrap();
-    /// let wrong = SqliteOptions::new().open(&path).unwrap_err();
+    /// let wrong = Sqlite::options().open(&path).unwrap_err();
     /// assert!(wrong.to_string().contains("notes"));
     /// ```
     ///
@@ -132,9 +129,9 @@ impl SqliteOptions {
     /// A new store in memory. What is said of files and other processes does not matter there.
     ///
     /// ```
-    /// use perkey::storage::{SqliteOptions, Storage};
+    /// use perkey::storage::{Sqlite, Storage};
     ///
-    /// assert!(SqliteOptions::new().in_memory().unwrap().list().unwrap().is_empty());
+    /// assert!(Sqlite::options().in_memory().unwrap().list().unwrap().is_empty());
     /// ```
     ///
     /// # Errors

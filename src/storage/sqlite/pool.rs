@@ -5,7 +5,7 @@ use crate::storage::{BoxError, Failure};
 use crate::sync::Mutex;
 use rusqlite::{Connection, ErrorCode};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The connections of a store.
 ///
@@ -72,11 +72,16 @@ impl Pool {
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Memory(_) => "in memory".into(),
-            Self::File { path, .. } => path.display().to_string(),
+            Self::Memory(_) => None,
+            Self::File { path, .. } => Some(path),
         }
+    }
+
+    fn name(&self) -> String {
+        let path = self.path().map(|path| path.display().to_string());
+        path.unwrap_or_else(|| "in memory".into())
     }
 }
 

@@ -25,31 +25,40 @@ const BATCH: usize = 256;
 /// The longest value: SQLite's limit of a thousand million bytes for a row, less what is stored along with the value.
 const LONGEST: usize = 1_000_000_000 - 128;
 
-/// A store in an SQLite database: a file, or memory. Clones are handles on the same one.
-///
-/// What an operation changes is applied in one transaction when it is left. A change that was acknowledged is on the disk: it is there after a
-/// `kill -9`, and after a crash of the machine. A BLAKE3 of key and value is kept with each value and looked at whenever it is loaded: what
-/// does not fit is [`Error::Corrupt`](crate::storage::Error::Corrupt), until it is saved again or evicted.
-///
-/// # Threads and processes
-/// Several stores, of one process or of several, may be open on one file. Readers neither wait for each other nor for writers. Those who write
-/// through handles of one store take turns, for the time of the transaction only, however long it takes; for one who writes through another store,
-/// they wait [`busy_timeout`](SqliteOptions::busy_timeout), and fail with [`Error::Busy`](crate::storage::Error::Busy) then.
-///
-/// A layer keeps other threads out of an operation, but not other processes. If a value that an operation has read and is about to change was
-/// changed by anybody else meanwhile, the operation fails with `Busy` when it is left, and nothing is changed; it may be tried again. (Values
-/// that are saved under their own BLAKE3 do not get in each other's way so.)
+/// A store in an SQLite database, in a file or in memory. Clones are handles on the same one.
 ///
 /// ```
 /// use perkey::storage::{PerKey, Sqlite, Storage};
 ///
-/// let dir = tempfile::tempdir().unwrap();
-/// let path = dir.path().join("fruit.db");
-/// let store = PerKey::new(Sqlite::open(&path).unwrap());
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("fruit.db");
+/// let store = PerKey::new(Sqlite::open(&path).unwrap()); // makes the file, if there is none
 /// let key = store.save("apple").unwrap();
 /// drop(store);
 /// assert_eq!(Sqlite::open(&path).unwrap().load(&key).unwrap(), "apple");
 /// ```
+///
+/// # What a crash leaves
+/// What an operation changes, on however many keys, is applied in one transaction when it is left: all of it or nothing, if the process is killed
+/// at whatever moment. Once the operation has returned it is on the disk, and survives a crash of the machine, too, unless
+/// [`SqliteOptions::sync`] was turned off.
+///
+/// Besides the file there is a log while the store is open (`-wal`, `-shm`), and after a crash. It belongs to the file: they are to be moved or copied together.
+///
+/// # What is corrupt
+/// With a value the BLAKE3 of it and its key is stored, and looked at whenever the value is read: if it does not fit, that is
+/// [`Error::Corrupt`](crate::storage::Error::Corrupt). [`save_as`](Storage::save_as) writes over it, and `evict` removes it. `contains` and `list` do not
+/// read values. What SQLite itself finds wrong with the file is `Corrupt`, too, and may concern many keys.
+///
+/// # Threads and processes
+/// Sound without any layer, in any number of threads, handles, and processes on one machine. Those who read wait for nobody. Those who write through
+/// handles of one store take turns for the time of their transactions, however long that takes; for others who write to the file, they wait as long as
+/// [`SqliteOptions::busy_timeout`] says, and fail with [`Error::Busy`](crate::storage::Error::Busy) then. Nothing is held within the
+/// store between two steps of an operation, or while a closure runs.
+///
+/// The locks of layers reach no further than the process. But if a value that an operation has read, and is about to change, was changed by
+/// anybody else meanwhile, the operation notices when it is left: it fails with `Busy`, has changed nothing, and may be tried again. Only if the other one has
+/// saved the very same value, under its own BLAKE3, that does not matter.
 #[derive(Clone)]
 pub struct Sqlite {
     shared: Arc<Shared>,
@@ -71,20 +80,22 @@ pub struct Pending<'a> {
 }
 
 impl Sqlite {
-    /// The store in a file, which is made if it is not there. See [`SqliteOptions`] for more than that.
+    /// Opens the store in a file. If the file is not there it is made; an empty one becomes a store.
     ///
     /// ```
-    /// use perkey::storage::{Sqlite, Storage};
+    /// use perkey::storage::Sqlite;
     ///
-    /// let dir = tempfile::tempdir().unwrap();
-    /// assert!(Sqlite::open(dir.path().join("new.db")).unwrap().list().unwrap().is_empty());
-    /// assert!(Sqlite::open(dir.path()).is_err()); // a directory
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = Sqlite::open(dir.path().join("fruit.db")).unwrap();
+    /// std::fs::write(dir.path().join("pear"), "is no store").unwrap();
+    /// assert!(Sqlite::open(dir.path().join("pear")).unwrap_err().to_string().contains("not a database"));
     /// ```
     ///
     /// # Errors
-    /// If the file is not a store, or one of a newer version of this crate; then it is not touched. If it cannot be made, read or written.
+    /// If the file is something else, a database of another application, or a store of a later format: it is not touched then. If it cannot be
+    /// made, read or written, or nobody else ceases to write to it within [`SqliteOptions::busy_timeout`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Failure> {
-        SqliteOptions::new().open(path)
+        Self::options().open(path)
     }
 
     /// A new store in memory, gone with its last handle. Operations use its one connection in turn.
@@ -101,7 +112,35 @@ impl Sqlite {
     /// # Errors
     /// If there is not enough memory.
     pub fn in_memory() -> Result<Self, Failure> {
-        SqliteOptions::new().in_memory()
+        Self::options().in_memory()
+    }
+
+    /// The ways to open one.
+    ///
+    /// ```
+    /// use perkey::storage::Sqlite;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("fruit.db");
+    /// let cache = Sqlite::options().sync(false).open(path).unwrap();
+    /// ```
+    pub fn options() -> SqliteOptions {
+        SqliteOptions::default()
+    }
+
+    /// The file, if it is one: absolute, without symbolic links.
+    ///
+    /// ```
+    /// use perkey::storage::Sqlite;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("fruit.db");
+    /// let store = Sqlite::open(&path).unwrap();
+    /// assert_eq!(store.path(), Some(&*path.canonicalize().unwrap()));
+    /// assert_eq!(Sqlite::in_memory().unwrap().path(), None);
+    /// ```
+    pub fn path(&self) -> Option<&Path> {
+        self.shared.pool.path()
     }
 
     fn new(pool: Pool) -> Self {
