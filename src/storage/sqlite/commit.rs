@@ -1,6 +1,7 @@
 //! [`Commit`]: the changes of an operation, applied if what the operation has seen is still so.
 
 use crate::storage::journal::{Changes, Page};
+use crate::storage::sqlite::sql;
 use crate::storage::{Bytes, Digest};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
@@ -27,7 +28,7 @@ impl Sum {
         connection: &Connection,
         key: &Digest,
     ) -> rusqlite::Result<Option<Option<Self>>> {
-        let mut query = connection.prepare_cached("SELECT sum FROM perkey WHERE key = ?1")?;
+        let mut query = connection.prepare_cached(sql::SUM)?;
         query.query_row([key.as_bytes()], Self::in_row).optional()
     }
 }
@@ -116,13 +117,10 @@ impl Change {
     fn apply(&self, connection: &Connection) -> rusqlite::Result<usize> {
         let key = self.key.as_bytes();
         let Some((sum, value)) = &self.value else {
-            let mut delete = connection.prepare_cached("DELETE FROM perkey WHERE key = ?1")?;
+            let mut delete = connection.prepare_cached(sql::REMOVE)?;
             return delete.execute([key]);
         };
-        let mut upsert = connection.prepare_cached(
-            "INSERT INTO perkey (key, sum, value) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (key) DO UPDATE SET sum = excluded.sum, value = excluded.value",
-        )?;
+        let mut upsert = connection.prepare_cached(sql::PUT)?;
         upsert.execute((key, &sum.0, &value[..]))
     }
 }

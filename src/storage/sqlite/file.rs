@@ -1,9 +1,9 @@
 //! Opening a file: is it ours, and if there is none, making it.
 
 use crate::storage::sqlite::pool::{at, failure};
-use crate::storage::sqlite::SqliteOptions;
+use crate::storage::sqlite::{sql, SqliteOptions};
 use crate::storage::Failure;
-use rusqlite::{ffi, Connection, ErrorCode, OpenFlags, TransactionBehavior, MAIN_DB};
+use rusqlite::{ffi, Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, MAIN_DB};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,10 @@ use std::time::Instant;
 const APPLICATION: i32 = 0x7072_6b79;
 /// The format that this version writes and reads.
 const FORMAT: i32 = 1;
+/// Less than this is no database.
+const PAGE: u64 = 512;
 /// Where neither was ever said.
 const NONE: (i32, i32) = (0, 0);
-
-/// Values and keys apart: the index over the keys is all that a listing reads.
-const SCHEMA: &str = "CREATE TABLE perkey (
-    key BLOB PRIMARY KEY NOT NULL CHECK (length(key) = 32),
-    sum BLOB NOT NULL,
-    value BLOB NOT NULL
-) STRICT";
 
 /// A connection to the store in a file, and where that really is.
 pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<(PathBuf, Connection), Failure> {
@@ -29,8 +24,10 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<(PathBuf, Con
     let because = |e: io::Error| Failure::Other(at(&name, e));
     // Absolute, so that no name is special to SQLite (`:memory:`, `file:…`) and it stays where it is.
     let path = std::path::absolute(path).map_err(because)?;
-    if is_there(&path).map_err(because)? {
-        look(&path, &name)?;
+    match length(&path).map_err(because)? {
+        0 => {}
+        1..PAGE => return Err(Failure::Corrupt(at(&name, "file is not a database"))),
+        PAGE.. => look(&path, &name)?,
     }
     let mut connection = connect(&path, options, true).map_err(|e| failure(&name, e))?;
     make(&mut connection, options, &name)?;
@@ -38,13 +35,13 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<(PathBuf, Con
     Ok((path, connection))
 }
 
-/// Is there something in the file?
-fn is_there(path: &Path) -> io::Result<bool> {
+/// How long the file is.
+fn length(path: &Path) -> io::Result<u64> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(found) if !found.is_file() => Err(io::Error::other("not a regular file")),
-        Ok(found) => Ok(found.len() > 0),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(found) => Ok(found.len()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(e) => Err(e),
     }
 }
@@ -56,7 +53,7 @@ fn look(path: &Path, name: &str) -> Result<(), Failure> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let uri = format!("file:{}?immutable=1", escaped(path));
-    let marks = Connection::open_with_flags(uri, flags).and_then(|c| marks(&c));
+    let marks = Connection::open_with_flags(uri, flags).and_then(|mut c| marks(&c.transaction()?));
     match marks {
         Ok(marks) => check(marks, name),
         // Perhaps only because somebody else is writing. It is looked at again, under a lock.
@@ -86,9 +83,9 @@ fn escaped(path: &Path) -> String {
     uri
 }
 
-/// Whose it is, and in which format.
-fn marks(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get(0));
+/// Whose it is, and in which format: both at one moment, as somebody else may be making it.
+fn marks(moment: &Transaction<'_>) -> rusqlite::Result<(i32, i32)> {
+    let number = |pragma| moment.pragma_query_value(None, pragma, |row| row.get(0));
     Ok((number("application_id")?, number("user_version")?))
 }
 
@@ -140,7 +137,9 @@ pub(super) fn set_up(connection: &Connection, options: &SqliteOptions) -> rusqli
 /// Makes a store of an empty file. Whoever else opens it meanwhile waits, and finds it made.
 fn make(connection: &mut Connection, options: &SqliteOptions, name: &str) -> Result<(), Failure> {
     let because = |e| failure(name, e);
-    let found = marks(connection).map_err(because)?;
+    let reading = connection.transaction().map_err(because)?;
+    let found = marks(&reading).map_err(because)?;
+    drop(reading);
     if found == NONE {
         // Before there is a log: so that what says that the file is ours is in the file itself.
         let transaction = connection
@@ -165,16 +164,14 @@ fn make(connection: &mut Connection, options: &SqliteOptions, name: &str) -> Res
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", (), |row| {
-        row.get(0)
-    })
+    connection.query_row(sql::IS_EMPTY, (), |row| row.get(0))
 }
 
 /// An empty store in an empty database.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION)?;
     connection.pragma_update(None, "user_version", FORMAT)?;
-    connection.execute_batch(SCHEMA)
+    connection.execute_batch(sql::SCHEMA)
 }
 
 /// Switches to a write-ahead log, unless it is there already.

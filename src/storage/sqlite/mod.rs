@@ -6,6 +6,7 @@ mod commit;
 mod file;
 mod options;
 mod pool;
+mod sql;
 
 use crate::storage::journal::{Journal, Page};
 use crate::storage::{Bytes, Digest, Failure, Intent, Prefix, Scope, Storage};
@@ -54,7 +55,7 @@ const LONGEST: usize = 1_000_000_000 - 128;
 /// Sound without any layer, in any number of threads, handles, and processes on one machine. Those who read wait for nobody. Those who write through
 /// handles of one store take turns for the time of their transactions, however long that takes; for others who write to the file, they wait as long as
 /// [`SqliteOptions::busy_timeout`] says, and fail with [`Error::Busy`](crate::storage::Error::Busy) then. Nothing is held within the
-/// store between two steps of an operation, or while a closure runs.
+/// store between two steps of an operation, or while a closure runs; so of a long list each part of 256 keys is that of a moment.
 ///
 /// The locks of layers reach no further than the process. But if a value that an operation has read, and is about to change, was changed by
 /// anybody else meanwhile, the operation notices when it is left: it fails with `Busy`, has changed nothing, and may be tried again. Only if the other one has
@@ -157,9 +158,7 @@ impl Sqlite {
     /// The next keys of a range, as they are stored: at most [`BATCH`].
     fn batch(&self, range: &RangeInclusive<Digest>) -> Result<Vec<Digest>, Failure> {
         self.shared.pool.with(|connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT key FROM perkey WHERE key >= ?1 AND key <= ?2 ORDER BY key",
-            )?;
+            let mut query = connection.prepare_cached(sql::KEYS)?;
             let (start, end) = (range.start().as_bytes(), range.end().as_bytes());
             let rows = query.query_map((start, end), |row| Ok(Digest::new(row.get(0)?)))?;
             rows.take(BATCH).collect()
@@ -182,7 +181,7 @@ fn after(key: Digest) -> Option<Digest> {
 
 /// A row as it is stored.
 fn row(connection: &Connection, key: &Digest) -> rusqlite::Result<Option<(Option<Sum>, Vec<u8>)>> {
-    let mut query = connection.prepare_cached("SELECT sum, value FROM perkey WHERE key = ?1")?;
+    let mut query = connection.prepare_cached(sql::VALUE)?;
     let row = query.query_row([key.as_bytes()], |row| Ok((Sum::in_row(row)?, row.get(1)?)));
     row.optional()
 }

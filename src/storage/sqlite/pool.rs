@@ -136,3 +136,83 @@ fn is_refused(e: &rusqlite::Error) -> bool {
     let code = e.sqlite_error().map(|e| e.extended_code);
     code == Some(rusqlite::ffi::SQLITE_IOERR_WRITE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Sqlite;
+    use std::time::Duration;
+
+    fn file(options: &SqliteOptions) -> (tempfile::TempDir, Sqlite) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = options.open(dir.path().join("s.db")).unwrap();
+        (dir, store)
+    }
+
+    fn idle(store: &Sqlite) -> usize {
+        match &store.shared.pool {
+            Pool::Memory(_) => unreachable!(),
+            Pool::File { idle, .. } => idle.lock().len(),
+        }
+    }
+
+    /// Takes so many connections at once, and asks each.
+    fn ask(store: &Sqlite, connections: usize, question: &mut dyn FnMut(&Connection)) {
+        if connections > 0 {
+            let asked = store.shared.pool.with(|connection| {
+                question(connection);
+                ask(store, connections - 1, question);
+                Ok(())
+            });
+            asked.unwrap();
+        }
+    }
+
+    #[test]
+    fn whoever_finds_none_opens_one_and_so_many_are_kept() {
+        let (_dir, store) = file(&Sqlite::options().connections(2));
+        assert_eq!(idle(&store), 1);
+        ask(&store, 5, &mut |_| {});
+        assert_eq!(idle(&store), 2);
+        ask(&store, 1, &mut |_| assert_eq!(idle(&store), 1));
+        let (_dir, store) = file(&Sqlite::options().connections(0));
+        ask(&store, 3, &mut |_| {});
+        assert_eq!(idle(&store), 0);
+    }
+
+    #[test]
+    fn every_connection_is_told_what_was_asked_for() {
+        for (sync, expected) in [(true, (2, 1)), (false, (1, 0))] {
+            let options = Sqlite::options().sync(sync).limit(1 << 20);
+            let (_dir, store) = file(&options.busy_timeout(Duration::from_millis(1234)));
+            let mut asked = 0;
+            ask(&store, 3, &mut |connection| {
+                let number = |pragma| -> i64 {
+                    let number = connection.pragma_query_value(None, pragma, |row| row.get(0));
+                    number.unwrap()
+                };
+                assert_eq!((number("synchronous"), number("fullfsync")), expected);
+                assert_eq!(number("busy_timeout"), 1234);
+                assert_eq!(number("max_page_count"), 256);
+                asked += 1;
+            });
+            assert_eq!(asked, 3);
+        }
+    }
+
+    #[test]
+    fn one_that_is_in_a_transaction_still_is_not_handed_out_again() {
+        let (_dir, store) = file(&Sqlite::options());
+        let begun = store
+            .shared
+            .pool
+            .with(|c| c.execute_batch("BEGIN IMMEDIATE"));
+        begun.unwrap();
+        assert_eq!(idle(&store), 0);
+        let other = store
+            .shared
+            .pool
+            .with(|c| c.execute_batch("BEGIN IMMEDIATE; COMMIT"));
+        other.unwrap();
+    }
+}
