@@ -76,6 +76,25 @@ fn what_was_acknowledged_outlives_the_process() {
     }
 }
 
+/// The first page says how many there are, and the others are in the log only.
+#[test]
+fn a_file_that_was_being_written_when_its_process_was_killed_is_made_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let values: Vec<_> = (0..20).map(|n| vec![n; 5000]).collect();
+    let keys = store.save_many(&values).unwrap();
+    raw(&path)
+        .execute_batch("PRAGMA wal_checkpoint(PASSIVE)")
+        .unwrap();
+    let left = tempfile::tempdir().unwrap();
+    let page = &fs::read(&path).unwrap()[..4096];
+    fs::write(left.path().join("s.db"), page).unwrap();
+    fs::copy(dir.path().join("s.db-wal"), left.path().join("s.db-wal")).unwrap();
+    let store = open(left.path().join("s.db"));
+    assert_eq!(store.load_many(keys).unwrap(), values);
+}
+
 #[test]
 fn an_empty_file_becomes_a_store() {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -177,7 +177,7 @@ fn results(store: &impl Storage, seed: u64) -> Vec<String> {
 fn the_same_operations_have_the_same_results_as_on_memory() {
     let dir = tempfile::tempdir().unwrap();
     let mut all = String::new();
-    for seed in 0..150 {
+    for seed in 0..60 {
         let expected = results(&Memory::new(), seed);
         let in_memory = results(&Sqlite::in_memory().unwrap(), seed);
         let in_file = results(&open(dir.path().join(format!("{seed}.db"))), seed);
