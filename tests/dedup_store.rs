@@ -63,7 +63,7 @@ fn below(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-fn is_object(path: &PathBuf) -> bool {
+fn is_object(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.parse::<Digest>().is_ok())
 }
@@ -229,7 +229,9 @@ fn what_is_no_store_of_ours_is_told_and_left_alone() {
 /// Changes a stored value behind the back of the store.
 fn damage(store: &str, key: &Digest) {
     if Path::new(store).is_dir() {
-        let objects = below(Path::new(store)).into_iter().filter(is_object);
+        let objects = below(Path::new(store))
+            .into_iter()
+            .filter(|path| is_object(path));
         let path = objects
             .into_iter()
             .find(|path| path.ends_with(key.to_string()))
