@@ -137,7 +137,7 @@ impl<K> Entry<K> {
                         Err(now) => w = now,
                     }
                 }
-                READY if mutant("wait_for_ready") => w = entry.word().load(Ordering::Acquire),
+                READY if mutant("wait_for_ready") => w = entry.word().load(Ordering::Relaxed),
                 READY
                     if !mutant("no_help_in_search")
                         && stamped.is_some_and(|s| word::is_ready(w, s)) =>
