@@ -1,7 +1,7 @@
 //! [`PerKey`]: one lock per key around the operations on it.
 
 use crate::mutant::mutant;
-use crate::storage::order::Ranked;
+use crate::storage::order::{Kind, Ranked};
 use crate::storage::{Digest, Failure, Intent, Layer, Scope};
 use crate::{KeyGuard, KeyLock, LockTable, ManyGuard};
 use std::fmt;
@@ -132,7 +132,11 @@ impl<S: crate::storage::Storage> Layer for PerKey<S> {
                 _rank: None,
             });
         }
-        let rank = Ranked::enter(&self.table, "the table of a PerKey");
+        let rank = Ranked::enter(&self.table, Kind::Keys, || match scope {
+            Scope::Key(key) => !self.table.is_held(key),
+            Scope::Keys(keys) => !keys.iter().all(|key| self.table.is_held(key)),
+            Scope::Store => false,
+        });
         let locks = match scope {
             Scope::Key(_) if mutant("one_lock_for_all_keys") => {
                 Locks::One(self.table.lock(&Digest::new([0; 32])))
