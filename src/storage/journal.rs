@@ -1,14 +1,18 @@
 //! [`Journal`]: what the operations under way have changed and not yet made to last.
 //!
 //! A backend's context has a *page* of it: `put` and `remove` write there, `leave` hands the page over to be applied, dropping the
-//! page takes everything back. An operation inside another one of the same thread sees the other's page; if its keys are among the other's, its own page goes
-//! into the other's when it is left, to be applied or taken back with that. Otherwise it is applied at once: the lock of its keys is
-//! let go then, so nothing of them may still be pending.
+//! page takes everything back. An operation inside another one of the same thread sees the other's page; if its keys are among those that the other may
+//! change, its own page goes into the other's when it is left, to be applied or taken back with that. Otherwise it is applied at once: the lock of
+//! its keys is let go then, so nothing of them may still be pending. What the operations around it had noted for the same keys is out of date from
+//! then on, and struck out.
+//!
+//! An operation that is forgotten (`mem::forget`) is one that never ends: what it and the thread's later operations on its keys change is seen
+//! by that thread only.
 
 #![allow(clippy::option_option)] // what an operation did to a key, if anything: a value, or none any more
 
 use crate::owner::Owner;
-use crate::storage::{Digest, Prefix, Scope};
+use crate::storage::{Digest, Intent, Prefix, Scope};
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::marker::PhantomData;
@@ -24,10 +28,18 @@ pub(super) struct Journal<V> {
     shards: [Mutex<HashMap<Owner, Vec<Draft<V>>>>; SHARDS],
 }
 
+/// What one operation has changed. Those of a thread are in the order in which they were entered.
 struct Draft<V> {
     number: u64,
+    /// Those that the operation may change, in ascending order.
     keys: Vec<Digest>,
     changes: Changes<V>,
+}
+
+impl<V> Draft<V> {
+    fn has(&self, key: &Digest) -> bool {
+        self.keys.binary_search(key).is_ok()
+    }
 }
 
 /// One operation's page. Dropping it takes its changes back.
@@ -35,8 +47,6 @@ pub(super) struct Page<'a, V> {
     journal: &'a Journal<V>,
     me: Owner,
     number: u64,
-    /// The page around it that has its keys, too.
-    around: Option<u64>,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -50,29 +60,27 @@ impl<V> Default for Journal<V> {
 
 impl<V: Clone> Journal<V> {
     /// A page for an operation of this thread.
-    pub(super) fn page(&self, scope: Scope<'_>) -> Page<'_, V> {
-        let keys = match scope {
-            Scope::Key(key) => vec![*key],
-            Scope::Keys(keys) => keys.to_vec(),
-            Scope::Store => Vec::new(),
+    pub(super) fn page(&self, scope: Scope<'_>, intent: Intent) -> Page<'_, V> {
+        let mut keys = match (intent, scope) {
+            (Intent::Write, Scope::Key(key)) => vec![*key],
+            (Intent::Write, Scope::Keys(keys)) => keys.to_vec(),
+            (Intent::Read, _) | (_, Scope::Store) => Vec::new(),
         };
+        keys.sort_unstable();
         let me = Owner::current();
-        let (number, around) = self.drafts(me, |drafts| {
-            let has_all = |draft: &&Draft<V>| keys.iter().all(|key| draft.keys.contains(key));
-            let around = drafts.iter().rev().find(has_all).map(|d| d.number);
-            let number = drafts.iter().map(|d| d.number).max().unwrap_or(0) + 1;
+        let number = self.drafts(me, |drafts| {
+            let number = drafts.last().map_or(0, |newest| newest.number) + 1;
             drafts.push(Draft {
                 number,
                 keys,
                 changes: Changes::new(),
             });
-            (number, around)
+            number
         });
         Page {
             journal: self,
             me,
             number,
-            around,
             _not_send: PhantomData,
         }
     }
@@ -100,10 +108,8 @@ impl<V: Clone> Page<'_, V> {
     /// Changes a key; returns what this operation had written there before.
     pub(super) fn set(&mut self, key: &Digest, value: Option<V>) -> Option<Option<V>> {
         self.journal.drafts(self.me, |drafts| {
-            let own = drafts.iter_mut().find(|d| d.number == self.number);
-            own.expect("it is there until the page is dropped")
-                .changes
-                .insert(*key, value)
+            let own = self.place(drafts);
+            drafts[own].changes.insert(*key, value)
         })
     }
 
@@ -126,21 +132,48 @@ impl<V: Clone> Page<'_, V> {
         keys
     }
 
-    /// The changes that are to be applied now: all of the operation's, or none if an operation around it takes them over.
-    pub(super) fn leave(self) -> Changes<V> {
+    /// Ends the operation: its changes go to the operation around it that has its keys, or are applied, all of them or none.
+    pub(super) fn leave<E>(self, apply: impl FnOnce(Changes<V>) -> Result<(), E>) -> Result<(), E> {
+        let mut old = Vec::new();
         let changes = self.journal.drafts(self.me, |drafts| {
-            let own = drafts.iter_mut().find(|d| d.number == self.number);
-            let changes = std::mem::take(&mut own.expect("as above").changes);
-            let around = drafts.iter_mut().find(|d| Some(d.number) == self.around);
-            if let Some(around) = around {
-                around.changes.extend(changes);
-                return Changes::new();
+            let own = self.place(drafts);
+            let (outer, own) = drafts.split_at_mut(own);
+            let keys = std::mem::take(&mut own[0].keys);
+            let changes = std::mem::take(&mut own[0].changes);
+            let has_all = |draft: &Draft<V>| keys.iter().all(|key| draft.has(key));
+            let around = outer.iter().rposition(has_all).filter(|_| !keys.is_empty());
+            let Some(around) = around else {
+                return changes;
+            };
+            for (key, value) in changes {
+                strike(&mut outer[around + 1..], &key, &mut old);
+                old.extend(outer[around].changes.insert(key, value));
             }
-            changes
+            Changes::new()
         });
-        drop(self);
-        changes
+        if !changes.is_empty() {
+            let keys: Vec<Digest> = changes.keys().copied().collect();
+            apply(changes)?;
+            self.journal.drafts(self.me, |drafts| {
+                let outer = self.place(drafts);
+                for key in &keys {
+                    strike(&mut drafts[..outer], key, &mut old);
+                }
+            });
+        }
+        drop((self, old)); // may remove files
+        Ok(())
     }
+
+    fn place(&self, drafts: &[Draft<V>]) -> usize {
+        let own = drafts.iter().position(|d| d.number == self.number);
+        own.expect("it is there until the page is dropped")
+    }
+}
+
+/// Strikes out what is out of date.
+fn strike<V>(drafts: &mut [Draft<V>], key: &Digest, old: &mut Vec<Option<V>>) {
+    old.extend(drafts.iter_mut().filter_map(|d| d.changes.remove(key)));
 }
 
 impl<V> Drop for Page<'_, V> {

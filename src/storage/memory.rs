@@ -161,12 +161,12 @@ impl Storage for Memory {
     type Context<'a> = Pending<'a>;
     type Error = Failure;
 
-    fn operation_context(&self, scope: Scope<'_>, _: Intent) -> Result<Pending<'_>, Failure> {
-        Ok(Pending(self.shared.journal.page(scope)))
+    fn operation_context(&self, scope: Scope<'_>, intent: Intent) -> Result<Pending<'_>, Failure> {
+        Ok(Pending(self.shared.journal.page(scope, intent)))
     }
 
     fn leave(&self, context: Pending<'_>) -> Result<(), Failure> {
-        self.apply(context.0.leave())
+        context.0.leave(|changes| self.apply(changes))
     }
 
     fn get(&self, context: &mut Pending<'_>, key: &Digest) -> Result<Option<Bytes>, Failure> {
