@@ -32,6 +32,8 @@ pub struct Operation<'s, S: Storage> {
     verb: Verb,
     /// The keys of its scope, in the order in which they were asked for.
     keys: Vec<Digest>,
+    /// The same in ascending order, if they are [many](MANY).
+    sorted: Vec<Digest>,
     intent: Intent,
     _not_send: PhantomData<*mut ()>,
 }
@@ -55,6 +57,7 @@ impl<'s, S: Storage> Operation<'s, S> {
             store,
             context,
             verb,
+            sorted: sorted(&keys),
             keys,
             intent,
             _not_send: PhantomData,
@@ -314,7 +317,11 @@ impl<'s, S: Storage> Operation<'s, S> {
     }
 
     fn check(&self, verb: Verb, key: &Digest, intent: Intent) -> Result<(), Error> {
-        let why = if !self.keys.contains(key) {
+        let entered = match &self.sorted[..] {
+            [] => self.keys.contains(key),
+            sorted => sorted.binary_search(key).is_ok(),
+        };
+        let why = if !entered {
             "the operation has not entered this key"
         } else if intent == Intent::Write && self.intent == Intent::Read {
             "the operation has been entered for reading"
@@ -333,6 +340,18 @@ impl<S: Storage> fmt::Debug for Operation<'_, S> {
             .field("intent", &self.intent)
             .finish_non_exhaustive()
     }
+}
+
+/// So many keys are worth sorting: an operation on n of them looks n times for one.
+const MANY: usize = 16;
+
+fn sorted(keys: &[Digest]) -> Vec<Digest> {
+    let mut sorted = Vec::new();
+    if keys.len() > MANY {
+        sorted.extend_from_slice(keys);
+        sorted.sort_unstable();
+    }
+    sorted
 }
 
 /// See [`Storage::transfer`].
