@@ -377,11 +377,15 @@ pub(super) fn transfer<S: Storage, T: Storage>(
             source = enter_from()?;
         }
         if !source.still(&asked)? {
+            target.leave()?;
+            source.leave()?;
             continue;
         }
         let value = source.get(verb, &key)?;
         let value = value.ok_or_else(|| unknown(verb, &key))?;
         if from.place().is_some() && from.place() == to.place() {
+            target.leave()?;
+            source.leave()?;
             return Ok(key); // it is there already
         }
         if target.receive(verb, &key, &value)? {
