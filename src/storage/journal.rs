@@ -11,6 +11,7 @@
 
 #![allow(clippy::option_option)] // what an operation did to a key, if anything: a value, or none any more
 
+use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::storage::{Digest, Intent, Prefix, Scope};
 use crate::sync::Mutex;
@@ -141,7 +142,10 @@ impl<V: Clone> Page<'_, V> {
             let keys = std::mem::take(&mut own[0].keys);
             let changes = std::mem::take(&mut own[0].changes);
             let has_all = |draft: &Draft<V>| keys.iter().all(|key| draft.has(key));
-            let around = outer.iter().rposition(has_all).filter(|_| !keys.is_empty());
+            let around = outer
+                .iter()
+                .rposition(has_all)
+                .filter(|_| !keys.is_empty() && !mutant("inner_page_applied_at_once"));
             let Some(around) = around else {
                 return changes;
             };
@@ -173,6 +177,9 @@ impl<V: Clone> Page<'_, V> {
 
 /// Strikes out what is out of date.
 fn strike<V>(drafts: &mut [Draft<V>], key: &Digest, old: &mut Vec<Option<V>>) {
+    if mutant("outdated_not_struck_out") {
+        return;
+    }
     old.extend(drafts.iter_mut().filter_map(|d| d.changes.remove(key)));
 }
 

@@ -1,5 +1,6 @@
 //! [`Layer`]: something that is entered around every operation of a store.
 
+use crate::mutant::mutant;
 use crate::storage::{Bytes, Digest, Failure, Intent, Prefix, Scope, Storage};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -186,6 +187,10 @@ impl<L: Layer> Storage for L {
 
     fn leave(&self, context: Self::Context<'_>) -> Result<(), Failure> {
         let Chained { inner, held } = context;
+        if mutant("outer_left_first") {
+            Layer::leave(self, held)?;
+            return self.inner().leave(inner).map_err(Into::into);
+        }
         self.inner().leave(inner).map_err(Into::into)?;
         Layer::leave(self, held)
     }

@@ -78,6 +78,11 @@ impl<'s, S: Storage> Operation<'s, S> {
             .collect::<Result<_, _>>()?;
         loop {
             let keys = whole(store, verb, &asked)?;
+            if mutant("prefix_not_made_whole") && asked.iter().any(|k| matches!(k, Key::Short(_))) {
+                let mut op = Self::enter(store, verb, Scope::Store, intent)?;
+                op.keys = keys;
+                return Ok(op);
+            }
             let scope = match &keys[..] {
                 [key] => Scope::Key(key),
                 keys => Scope::Keys(keys),
@@ -369,7 +374,7 @@ pub(super) fn transfer<S: Storage, T: Storage>(
         let enter_to = || Operation::enter(to, verb, scope, Intent::Write);
         let (mut source, mut target);
         // Whoever goes the other way enters them in the same order.
-        if from.lock_order() <= to.lock_order() {
+        if from.lock_order() <= to.lock_order() || mutant("transfer_in_argument_order") {
             source = enter_from()?;
             target = enter_to()?;
         } else {

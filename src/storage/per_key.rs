@@ -159,6 +159,9 @@ impl<S: crate::storage::Storage> Layer for PerKey<S> {
 impl<S: Clone> Clone for PerKey<S> {
     /// Another handle: the same locks.
     fn clone(&self) -> Self {
+        if mutant("clone_with_its_own_lock") {
+            return Self::new(self.inner.clone());
+        }
         Self::with_table(self.inner.clone(), self.table.clone())
     }
 }

@@ -110,6 +110,9 @@ impl<S: crate::storage::Storage> Layer for Serializing<S> {
 impl<S: Clone> Clone for Serializing<S> {
     /// Another handle: the same lock.
     fn clone(&self) -> Self {
+        if mutant("clone_with_its_own_lock") {
+            return Self::new(self.inner.clone());
+        }
         Self::with_lock(self.inner.clone(), self.lock.clone())
     }
 }
