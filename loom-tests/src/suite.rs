@@ -129,6 +129,13 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
     schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),
     schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
+    // the layers of a storage
+    schedule("prefix_not_checked_again", "storage_keys", "a_short_key_that_becomes_ambiguous_before_the_lock_is_an_error"),
+    schedule("prefix_not_checked_again", "storage_keys", "trap_28_under_serializing_too"),
+    schedule("prefix_not_made_whole", "storage_keys", "trap_28_aliases_of_one_key_lock_the_same_thing"),
+    schedule("inner_page_applied_at_once", "storage_nested", "what_is_done_inside_shares_the_fate_of_the_operation_around"),
+    schedule("outdated_not_struck_out", "storage_nested", "what_shares_some_keys_only_is_not_overwritten_by_the_operation_around"),
+    schedule("outdated_not_struck_out", "storage_nested", "changes_to_the_same_key_come_in_their_order"),
 ];
 
 /// The twins of the shuttle tests.
