@@ -196,22 +196,31 @@ fn what_was_let_go_by_a_panic_is_not_held() {
     one.load(&A).unwrap_err();
     drop(one.operation(Scope::Key(&A), Intent::Write).unwrap());
     other.save_as(&A, "apple").unwrap();
-    assert_eq!(nest(&other, &one), None, "and not the second order");
+    elsewhere(|| assert_eq!(nest(&other, &one), None, "and not the second order"));
 }
 
 /// A lock is held until the last of the operations that took it has ended, in whatever order they do.
 #[test]
 fn what_is_held_is_what_has_not_been_left() {
-    let stores = [(); 3].map(|()| PerKey::new(Memory::new()));
-    let [one, other, third] = &stores;
+    let stores = [(); 4].map(|()| PerKey::new(Memory::new()));
+    let [one, other, third, fourth] = &stores;
     let first = one.operation(Scope::Key(&A), Intent::Write).unwrap();
     let again = one.operation(Scope::Key(&A), Intent::Write).unwrap();
     first.leave().unwrap();
-    other.save_as(&A, "apple").unwrap();
+    let second = other.operation(Scope::Key(&A), Intent::Write).unwrap();
     again.leave().unwrap();
     third.save_as(&A, "apple").unwrap();
-    assert!(nest(other, one).is_some(), "it was held still");
-    assert_eq!(nest(third, one), None, "it was not any more");
+    second.leave().unwrap();
+    fourth.save_as(&A, "apple").unwrap();
+    elsewhere(|| {
+        assert!(nest(other, one).is_some(), "one was held still");
+        assert!(
+            nest(third, other).is_some(),
+            "it was the other that was held"
+        );
+        assert_eq!(nest(fourth, third), None, "neither was any more");
+        assert_eq!(nest(fourth, one), None);
+    });
 }
 
 /// A store that is gone while an operation on it was forgotten is nobody's concern any more.
