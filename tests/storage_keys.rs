@@ -85,6 +85,15 @@ fn short_keys_of_what_is_not_there_are_unknown() {
         assert!(matches!(s.expand(&missing), Err(Error::Unknown { .. })));
         assert!(matches!(s.shrink(&missing), Err(Error::Unknown { .. })));
         assert!(!s.contains(&missing).unwrap());
+        // All digits are not short: what is not there has a name, and can be made.
+        let digits = missing.to_string().to_uppercase();
+        assert_eq!(s.load(&digits).unwrap_err().key(), Some(missing));
+        s.update(&digits, |old| {
+            assert!(old.is_none());
+            Ok::<_, BoxError>(Some("made"))
+        })
+        .unwrap();
+        assert_eq!(text(&s, &missing).unwrap(), "made");
     });
 }
 

@@ -105,6 +105,15 @@ fn moving_to_the_same_store_by_whatever_way_loses_nothing() {
         stays(&serial, &one);
         stays(&one, &memory);
         stays(&memory, &Serializing::new(one.clone()));
+        // Nothing is written, let alone removed for a moment.
+        let brittle = Brittle::default();
+        for place in ["put", "remove"] {
+            brittle.trap.set(place, How::Fails);
+            brittle.memory.save_as(&A, "apple").unwrap();
+            brittle.transfer(&A, &brittle.clone()).unwrap();
+            PerKey::new(&brittle).transfer(&A, &brittle).unwrap();
+            assert!(brittle.trap.unset());
+        }
         // One that does not say that it is the same.
         let placeless = Placeless::default();
         assert_eq!(placeless.place(), None);

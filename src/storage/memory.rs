@@ -132,7 +132,7 @@ impl Memory {
                 more += value.as_ref().map_or(0, Bytes::len);
             }
             let after = **used - less + more;
-            if after > *limit && more > less {
+            if after > *limit {
                 return Err(Failure::Full(
                     format!("{after} bytes of values, {limit} at most").into(),
                 ));

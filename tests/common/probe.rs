@@ -178,6 +178,9 @@ impl Storage for Brittle {
         self.trap.spring("keys")?;
         self.memory.keys(c, prefix, each)
     }
+    fn place(&self) -> Option<String> {
+        self.memory.place()
+    }
 }
 
 /// A layer that calls `act` when it is entered.
