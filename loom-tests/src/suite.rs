@@ -136,6 +136,19 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("inner_page_applied_at_once", "storage_nested", "what_is_done_inside_shares_the_fate_of_the_operation_around"),
     schedule("outdated_not_struck_out", "storage_nested", "what_shares_some_keys_only_is_not_overwritten_by_the_operation_around"),
     schedule("outdated_not_struck_out", "storage_nested", "changes_to_the_same_key_come_in_their_order"),
+    schedule("outer_left_first", "storage_layers", "the_outer_context_is_entered_first_and_left_last_for_reads_too"),
+    schedule("outer_left_first", "storage_layers", "a_layer_that_cannot_be_entered_or_left_at_any_level"),
+    schedule("clone_with_its_own_lock", "storage_locks", "trap_29_handles_of_one_store_share_their_locks"),
+    schedule("key_without_lock", "storage_locks", "a_value_is_computed_once_by_sixteen_threads_per_key"),
+    schedule("serializing_without_lock", "storage_locks", "a_value_is_computed_once_by_sixteen_threads_serializing"),
+    schedule("key_without_lock", "storage_locks", "a_closure_that_fails_or_panics_lets_the_next_one_try"),
+    schedule("reads_without_key_lock", "storage_locks", "per_key_lets_one_in_on_each_key_and_the_others_pass"),
+    schedule("serializing_reads_without_lock", "storage_locks", "serializing_lets_one_in_whatever_it_does"),
+    schedule("key_without_lock", "storage_locks", "no_update_is_lost"),
+    schedule("many_unsorted", "storage_locks", "trap_33_operations_on_many_keys_lock_them_in_one_order"),
+    schedule("many_keeps_on_failure", "storage_locks", "trap_34_trap_35_asking_for_many_keys_while_holding_one"),
+    schedule("many_waits_holding_later", "storage_locks", "trap_34_trap_35_asking_for_many_keys_while_holding_one"),
+    schedule("transfer_in_argument_order", "storage_transfer", "trap_36_both_directions_enter_the_stores_in_one_order"),
 ];
 
 /// The twins of the shuttle tests.
