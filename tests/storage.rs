@@ -331,8 +331,10 @@ fn all_primitives_of_an_operation_get_the_context_that_was_entered() {
 
 // ---- going wrong --------------------------------------------------------------------------------------------------
 
+type Change<S> = fn(&S) -> Result<(), Error>;
+
 /// All operations that change something, on a store with "apple" under `aaaa` and another key beside it.
-fn changes<S: Storage>() -> Vec<(&'static str, fn(&S) -> Result<(), Error>)> {
+fn changes<S: Storage>() -> Vec<(&'static str, Change<S>)> {
     vec![
         ("save", |s| s.save("pear").map(drop)),
         ("save_as", |s| s.save_as(&key("aaaa"), "pear")),

@@ -231,9 +231,10 @@ fn what_wraps_a_store_is_as_good_as_the_store() {
     let k = on(&*s);
     on(&s);
     on(s.clone());
-    on(&&s);
+    let through: &&_ = &&s;
+    on(through);
     assert_eq!(contents(&s), [(k, "apple".into())]);
-    assert_eq!((&s).place(), place);
+    assert_eq!(through.place(), place);
     let table = Arc::as_ptr((*s).inner().table()).addr();
     let lock = Arc::as_ptr((*s).inner().inner().lock()).addr();
     assert_eq!(Storage::lock_order(&&s), [table, lock]);
