@@ -38,6 +38,8 @@
 mod backend;
 mod digest;
 mod error;
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+mod files;
 mod journal;
 mod layer;
 mod memory;
@@ -55,6 +57,8 @@ pub use backend::Storage;
 pub use bytes::Bytes;
 pub use digest::{Digest, ParseError, Prefix};
 pub use error::{BoxError, Error, Failure};
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+pub use files::{Files, FilesOptions};
 pub use layer::{Chained, Layer};
 pub use memory::Memory;
 pub use operation::Operation;
