@@ -257,6 +257,7 @@ fn between<'a>(
     }
 }
 
+/// S7.
 #[test]
 fn a_short_key_that_becomes_ambiguous_before_the_lock_is_an_error() {
     let memory = Memory::new();
@@ -338,7 +339,7 @@ fn a_short_key_that_changes_and_changes_is_followed() {
 
 // ---- traps ----------------------------------------------------------------------------------------------------------
 
-/// Trap 28. The ancestor locked the digits it was given: an `evict` by prefix ran while another thread was inside an operation on the full
+/// S7. Trap 28. The ancestor locked the digits it was given: an `evict` by prefix ran while another thread was inside an operation on the full
 /// key, and the other way round. For every pair of aliases: who comes second waits for the key of the first.
 #[test]
 fn trap_28_aliases_of_one_key_lock_the_same_thing() {
@@ -381,7 +382,7 @@ fn trap_28_aliases_of_one_key_lock_the_same_thing() {
     }
 }
 
-/// The same under one lock for all: nothing is between the search and the change of an `evict` by prefix but the check.
+/// S7. The same under one lock for all: nothing is between the search and the change of an `evict` by prefix but the check.
 #[test]
 fn trap_28_under_serializing_too() {
     let memory = Memory::new();

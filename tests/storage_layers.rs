@@ -42,6 +42,7 @@ fn free(s: &Stack) {
 
 const A: Digest = Digest::new([0xaa; 32]);
 
+/// S13.
 #[test]
 fn the_outer_context_is_entered_first_and_left_last_for_reads_too() {
     let log = Log::default();
@@ -112,6 +113,7 @@ fn goes_wrong(at: &'static str, level: usize, how: How) {
     assert_eq!(text(&s, &A).unwrap(), "next");
 }
 
+/// S13.
 #[test]
 fn a_layer_that_cannot_be_entered_or_left_at_any_level() {
     for at in ["enter", "leave"] {

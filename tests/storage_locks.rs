@@ -74,6 +74,7 @@ fn stay<'a>(s: &'a (impl Storage + Sync), key: &'a Digest) -> impl FnOnce(&dyn F
 
 // ---- who waits for whom -------------------------------------------------------------------------------------------
 
+/// S2.
 #[test]
 #[cfg(target_os = "linux")] // sees in /proc when a thread sleeps
 fn per_key_lets_one_in_on_each_key_and_the_others_pass() {
@@ -99,6 +100,7 @@ fn per_key_lets_one_in_on_each_key_and_the_others_pass() {
     assert!(s.table().is_empty());
 }
 
+/// S1.
 #[test]
 #[cfg(target_os = "linux")] // sees in /proc when a thread sleeps
 fn serializing_lets_one_in_whatever_it_does() {
@@ -164,7 +166,7 @@ fn operations_on_different_keys_run_in_parallel() {
 
 // ---- handles of one store -------------------------------------------------------------------------------------------
 
-/// Trap 29. In the ancestor every handle of a store had a lock of its own: two handles, and two threads were inside at once.
+/// S15. Trap 29. In the ancestor every handle of a store had a lock of its own: two handles, and two threads were inside at once.
 #[test]
 #[cfg(target_os = "linux")] // sees in /proc when a thread sleeps
 fn trap_29_handles_of_one_store_share_their_locks() {
@@ -234,6 +236,7 @@ fn computed(s: &(impl Storage + Sync), all_ask: impl Fn() -> bool + Sync) -> usi
     made
 }
 
+/// S2, S5.
 #[test]
 fn a_value_is_computed_once_by_sixteen_threads_per_key() {
     let s = PerKey::new(Memory::new());
@@ -243,12 +246,13 @@ fn a_value_is_computed_once_by_sixteen_threads_per_key() {
     assert!(s.table().is_empty());
 }
 
+/// S1, S5.
 #[test]
 fn a_value_is_computed_once_by_sixteen_threads_serializing() {
     assert_eq!(computed(&Serializing::new(Memory::new()), || true), 1);
 }
 
-/// The first closure fails, the second panics, the third makes the value; the other thirteen get that.
+/// S5. The first closure fails, the second panics, the third makes the value; the other thirteen get that.
 #[test]
 fn a_closure_that_fails_or_panics_lets_the_next_one_try() {
     fn tried(s: &(impl Storage + Sync)) {
@@ -287,7 +291,7 @@ fn a_closure_that_fails_or_panics_lets_the_next_one_try() {
     tried(&Serializing::new(PerKey::new(Memory::new())));
 }
 
-/// Threads read, change and store: no change is lost, on one key or several. To begin with, all want the same one.
+/// S1, S2. Threads read, change and store: no change is lost, on one key or several. To begin with, all want the same one.
 #[test]
 fn no_update_is_lost() {
     fn count(s: &(impl Storage + Sync)) {
@@ -325,7 +329,7 @@ fn no_update_is_lost() {
 
 // ---- many keys ----------------------------------------------------------------------------------------------------------
 
-/// Trap 33. Two operations on the same two keys, named in opposite orders, lock them in the same one: all of them wait for the same key first.
+/// M2. Trap 33. Two operations on the same two keys, named in opposite orders, lock them in the same one: all of them wait for the same key first.
 #[test]
 fn trap_33_operations_on_many_keys_lock_them_in_one_order() {
     let s = Arc::new(PerKey::new(Memory::new()));
@@ -424,7 +428,7 @@ fn held_elsewhere<R>(s: &PerKey<Memory>, key: &Digest, ask: impl FnOnce() -> R) 
     })
 }
 
-/// Traps 34 and 35. Inside an operation on one key, an operation asks for many, one of which another thread has. Whichever two these are: it gets them
+/// M3, M4. Traps 34 and 35. Inside an operation on one key, an operation asks for many, one of which another thread has. Whichever two these are: it gets them
 /// or says that it could wait for ever; it never hangs, and where it fails it keeps none.
 #[test]
 fn trap_34_trap_35_asking_for_many_keys_while_holding_one() {

@@ -82,6 +82,7 @@ fn operations_on_other_keys_inside_go_on_too() {
 
 // ---- the same keys: part of the operation around ----------------------------------------------------------------------
 
+/// S14.
 #[test]
 fn what_is_done_inside_shares_the_fate_of_the_operation_around() {
     on_every_stack!(|s, memory| {
@@ -126,6 +127,7 @@ fn what_fails_inside_is_undone_alone() {
     });
 }
 
+/// S14.
 #[test]
 fn changes_to_the_same_key_come_in_their_order() {
     on_every_stack!(|s, memory| {
@@ -182,7 +184,7 @@ fn what_is_done_to_other_keys_inside_stays() {
     });
 }
 
-/// It was applied when it was left, and what the operation around it had noted for the shared key came on top of that: the value was in
+/// S14. It was applied when it was left, and what the operation around it had noted for the shared key came on top of that: the value was in
 /// both places.
 #[test]
 fn what_shares_some_keys_only_is_not_overwritten_by_the_operation_around() {

@@ -195,7 +195,7 @@ fn a_move_inside_an_operation() {
 
 // ---- in both directions at once -----------------------------------------------------------------------------------------
 
-/// Trap 36. Whichever way a value goes, the two stores are entered in one order: both directions wait for the same lock first.
+/// S16. Trap 36. Whichever way a value goes, the two stores are entered in one order: both directions wait for the same lock first.
 #[test]
 fn trap_36_both_directions_enter_the_stores_in_one_order() {
     let stores = Arc::new([(); 2].map(|()| PerKey::new(Memory::new())));
