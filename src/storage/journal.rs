@@ -16,16 +16,41 @@ use crate::owner::Owner;
 use crate::storage::{Digest, Intent, Prefix, Scope};
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::marker::PhantomData;
 
-/// Changes: the new value of a key, or that it is removed.
-pub(super) type Changes<V> = BTreeMap<Digest, Option<V>>;
+/// What an operation has changed: the new value of a key, or `None` if it is removed.
+pub type Changes<V> = BTreeMap<Digest, Option<V>>;
 
 /// So many mutexes: threads with operations under way seldom meet.
 const SHARDS: usize = 16;
 
-/// The pages of all threads.
-pub(super) struct Journal<V> {
+/// What the operations under way have changed and not yet made to last: for backends that have no transactions of their own.
+///
+/// It gives an operation what [`Storage`](super::Storage) promises: what is dropped leaves nothing behind, what is left lasts as a whole, and an operation inside
+/// another one of the same thread sees what that has changed, and becomes part of it if it may change no other keys. A [`Page`] is (in) the context
+/// of an operation. `V` stands for a value, or for where it waits to be put in place (a temporary file that is removed when it is dropped, say). Nothing
+/// is locked while an operation runs: [`Page::leave`] hands all changes over at once. There is a whole backend made with it at
+/// [`Storage`](super::Storage#to-write-one).
+///
+/// ```
+/// use perkey::storage::{Digest, Intent, Journal, Scope};
+/// use std::convert::Infallible;
+///
+/// let journal = Journal::<u32>::new();
+/// let key = Digest::of("apple");
+/// let mut page = journal.page(Scope::Key(&key), Intent::Write);
+/// page.set(&key, Some(1));
+/// let inner = journal.page(Scope::Key(&key), Intent::Read);
+/// assert_eq!(inner.get(&key), Some(Some(1))); // what the operation around it has done
+/// drop(inner);
+/// page.leave(|changes| {
+///     assert_eq!(changes[&key], Some(1)); // to be stored
+///     Ok::<_, Infallible>(())
+/// })
+/// .unwrap();
+/// ```
+pub struct Journal<V> {
     shards: [Mutex<HashMap<Owner, Vec<Draft<V>>>>; SHARDS],
 }
 
@@ -43,8 +68,9 @@ impl<V> Draft<V> {
     }
 }
 
-/// One operation's page. Dropping it takes its changes back.
-pub(super) struct Page<'a, V> {
+/// What one operation has changed, in a [`Journal`]. Dropping it takes the changes back. Neither `Send` nor `Sync`.
+#[must_use = "what an operation did is taken back when its page is dropped"]
+pub struct Page<'a, V> {
     journal: &'a Journal<V>,
     me: Owner,
     number: u64,
@@ -59,9 +85,28 @@ impl<V> Default for Journal<V> {
     }
 }
 
+impl<V> fmt::Debug for Journal<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+impl<V> fmt::Debug for Page<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").finish_non_exhaustive()
+    }
+}
+
+impl<V> Journal<V> {
+    /// No operation is under way.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 impl<V: Clone> Journal<V> {
-    /// A page for an operation of this thread.
-    pub(super) fn page(&self, scope: Scope<'_>, intent: Intent) -> Page<'_, V> {
+    /// A page for an operation of this thread: to be made on entering the context.
+    pub fn page(&self, scope: Scope<'_>, intent: Intent) -> Page<'_, V> {
         let mut keys = match (intent, scope) {
             (Intent::Write, Scope::Key(key)) => vec![*key],
             (Intent::Write, Scope::Keys(keys)) => keys.to_vec(),
@@ -98,24 +143,26 @@ impl<V: Clone> Journal<V> {
 }
 
 impl<V: Clone> Page<'_, V> {
-    /// What this thread has done to a key and not yet made to last.
-    pub(super) fn get(&self, key: &Digest) -> Option<Option<V>> {
+    /// What this thread has done to a key and not yet made to last, if anything: set a value, or removed it (`Some(None)`).
+    ///
+    /// Clones the value while others wait, so that it should be cheap to clone, and its `Clone` must not use the store.
+    pub fn get(&self, key: &Digest) -> Option<Option<V>> {
         self.journal.drafts(self.me, |drafts| {
             let mut newest = drafts.iter().rev();
             newest.find_map(|d| d.changes.get(key)).cloned()
         })
     }
 
-    /// Changes a key; returns what this operation had written there before.
-    pub(super) fn set(&mut self, key: &Digest, value: Option<V>) -> Option<Option<V>> {
+    /// Sets the value of a key, or removes it (`None`); returns what this operation had done to the key before.
+    pub fn set(&mut self, key: &Digest, value: Option<V>) -> Option<Option<V>> {
         self.journal.drafts(self.me, |drafts| {
             let own = self.place(drafts);
             drafts[own].changes.insert(*key, value)
         })
     }
 
-    /// The keys that begin so, as this thread sees them, out of those that are `stored`.
-    pub(super) fn keys(
+    /// The keys that begin so as this thread sees them: those that are `stored`, and what has been done to them.
+    pub fn keys(
         &self,
         prefix: &Prefix,
         stored: impl IntoIterator<Item = Digest>,
@@ -133,8 +180,12 @@ impl<V: Clone> Page<'_, V> {
         keys
     }
 
-    /// Ends the operation: its changes go to the operation around it that has its keys, or are applied, all of them or none.
-    pub(super) fn leave<E>(self, apply: impl FnOnce(Changes<V>) -> Result<(), E>) -> Result<(), E> {
+    /// Ends the operation. Its changes go over to the operation around it that may change the same keys, if there is one; otherwise `apply` has to store them, all or
+    /// none.
+    ///
+    /// # Errors
+    /// Those of `apply`. What the operations around this one have done is as it was then.
+    pub fn leave<E>(self, apply: impl FnOnce(Changes<V>) -> Result<(), E>) -> Result<(), E> {
         let mut old = Vec::new();
         let changes = self.journal.drafts(self.me, |drafts| {
             let own = self.place(drafts);

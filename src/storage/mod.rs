@@ -59,6 +59,7 @@ pub use digest::{Digest, ParseError, Prefix};
 pub use error::{BoxError, Error, Failure};
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 pub use files::{Files, FilesOptions};
+pub use journal::{Changes, Journal, Page};
 pub use layer::{Chained, Layer};
 pub use memory::Memory;
 pub use operation::Operation;
