@@ -8,8 +8,8 @@ mod probe;
 
 use common::elsewhere;
 use perkey::storage::{
-    BoxError, Bytes, Digest, Error, Intent, Memory, Operation, PerKey, Prefix, Scope, Serializing,
-    Storage,
+    BoxError, Bytes, Digest, Error, Files, Intent, Memory, Operation, PerKey, Prefix, Scope,
+    Serializing, Sqlite, Storage,
 };
 use probe::{contents, ends, key, text, Brittle, How};
 use std::mem::forget;
@@ -217,6 +217,41 @@ fn what_shares_some_keys_only_is_not_overwritten_by_the_operation_around() {
         drop(outer);
         assert_eq!(there(&memory), values(["2", "2", ""]));
     });
+}
+
+/// In every backend, and told of by a change that another thread makes in between, too.
+#[test]
+fn what_shares_some_keys_only_in_files_and_in_sqlite() {
+    fn shares(s: &(impl Storage + Sync)) {
+        for fails in [false, true] {
+            s.save_as(&A, "0").unwrap();
+            let mut outer = write(s, &[A]);
+            outer.save_as(&A, "1").unwrap();
+            s.rename(&A, &B).unwrap();
+            assert!(!outer.contains(&A).unwrap());
+            elsewhere(|| s.save_as(&C, "elsewhere").unwrap());
+            assert_eq!(s.list().unwrap(), [B, C]);
+            if fails {
+                drop(outer);
+            } else {
+                outer.save_as(&A, "2").unwrap();
+                outer.leave().unwrap();
+            }
+            let expected = values([if fails { "" } else { "2" }, "1", "elsewhere"]);
+            assert_eq!(elsewhere(|| [A, B, C].map(|k| text(s, &k))), expected);
+            s.evict(&B).unwrap();
+            s.update(&A, |_| Closure::Ok(None)).unwrap();
+        }
+        let outer = read(s, &[A]);
+        s.save_as(&A, "lasts").unwrap();
+        drop(outer);
+        assert_eq!(elsewhere(|| text(s, &A)).as_deref(), Some("lasts"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    shares(&PerKey::new(Memory::new()));
+    shares(&PerKey::new(Files::open(dir.path().join("files")).unwrap()));
+    shares(&PerKey::new(Sqlite::in_memory().unwrap()));
+    shares(&PerKey::new(Sqlite::open(dir.path().join("s.db")).unwrap()));
 }
 
 /// The changes of the operation around it are not lost for one inside that cannot be applied.

@@ -13,11 +13,12 @@
 
 use crate::mutant::mutant;
 use crate::owner::Owner;
-use crate::storage::{Digest, Intent, Prefix, Scope};
+use crate::storage::{Digest, Intent, Scope};
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 /// What an operation has changed: the new value of a key, or `None` if it is removed.
 pub type Changes<V> = BTreeMap<Digest, Option<V>>;
@@ -161,15 +162,15 @@ impl<V: Clone> Page<'_, V> {
         })
     }
 
-    /// The keys that begin so as this thread sees them: those that are `stored`, and what has been done to them.
+    /// The keys in a range as this thread sees them: those that are `stored`, and what has been done to them.
     pub fn keys(
         &self,
-        prefix: &Prefix,
+        range: RangeInclusive<Digest>,
         stored: impl IntoIterator<Item = Digest>,
     ) -> BTreeSet<Digest> {
         let mut keys: BTreeSet<Digest> = stored.into_iter().collect();
         self.journal.drafts(self.me, |drafts| {
-            for (key, value) in drafts.iter().flat_map(|d| d.changes.range(prefix.range())) {
+            for (key, value) in drafts.iter().flat_map(|d| d.changes.range(range.clone())) {
                 if value.is_some() {
                     keys.insert(*key);
                 } else {
@@ -180,12 +181,29 @@ impl<V: Clone> Page<'_, V> {
         keys
     }
 
-    /// Ends the operation. Its changes go over to the operation around it that may change the same keys, if there is one; otherwise `apply` has to store them, all or
-    /// none.
+    /// Ends the operation. Its changes go over to the operation around it that may change the same keys, if there is one; otherwise `apply` has to store them,
+    /// all or none.
     ///
     /// # Errors
     /// Those of `apply`. What the operations around this one have done is as it was then.
     pub fn leave<E>(self, apply: impl FnOnce(Changes<V>) -> Result<(), E>) -> Result<(), E> {
+        let (changes, mut old) = self.hand_over();
+        if !changes.is_empty() {
+            let keys: Vec<Digest> = changes.keys().copied().collect();
+            apply(changes)?;
+            self.journal.drafts(self.me, |drafts| {
+                let outer = self.place(drafts);
+                for key in &keys {
+                    strike(&mut drafts[..outer], key, &mut old);
+                }
+            });
+        }
+        drop((self, old)); // may remove files
+        Ok(())
+    }
+
+    /// Gives the changes to the operation around this one that has its keys; if there is none, returns them. Also what is out of date now.
+    pub(super) fn hand_over(&self) -> (Changes<V>, Vec<Option<V>>) {
         let mut old = Vec::new();
         let changes = self.journal.drafts(self.me, |drafts| {
             let own = self.place(drafts);
@@ -206,18 +224,19 @@ impl<V: Clone> Page<'_, V> {
             }
             Changes::new()
         });
-        if !changes.is_empty() {
-            let keys: Vec<Digest> = changes.keys().copied().collect();
-            apply(changes)?;
-            self.journal.drafts(self.me, |drafts| {
-                let outer = self.place(drafts);
-                for key in &keys {
-                    strike(&mut drafts[..outer], key, &mut old);
+        (changes, old)
+    }
+
+    /// Puts other entries in place of those that this and the operations around it have for the same keys.
+    #[cfg(all(feature = "sqlite", not(any(perkey_loom, perkey_shuttle))))]
+    pub(super) fn amend(&self, entries: &Changes<V>) {
+        self.journal.drafts(self.me, |drafts| {
+            for (key, old) in drafts.iter_mut().flat_map(|d| &mut d.changes) {
+                if let Some(new) = entries.get(key) {
+                    old.clone_from(new);
                 }
-            });
-        }
-        drop((self, old)); // may remove files
-        Ok(())
+            }
+        });
     }
 
     fn place(&self, drafts: &[Draft<V>]) -> usize {

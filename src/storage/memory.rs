@@ -202,7 +202,7 @@ impl Storage for Memory {
             let part = self.shared.parts[at].lock();
             stored.extend(part.range(range.clone()).map(|(key, _)| *key));
         }
-        let keys = context.0.keys(prefix, stored);
+        let keys = context.0.keys(range, stored);
         let _ = keys.into_iter().try_for_each(each);
         Ok(())
     }

@@ -228,7 +228,7 @@ impl Storage for Files {
         each: &mut dyn FnMut(Digest) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let stored = self.shared.root.keys(prefix)?;
-        let keys = context.page.keys(prefix, stored);
+        let keys = context.page.keys(prefix.range(), stored);
         let _ = keys.into_iter().try_for_each(each);
         Ok(())
     }
