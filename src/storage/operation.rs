@@ -12,7 +12,8 @@ use std::ops::ControlFlow;
 ///
 /// [`leave`](Self::leave) makes it last; dropping it, by an early return or a panic, takes it back. It can touch the keys that it has entered, and
 /// change them if it was entered with [`Intent::Write`]; anything else is an error. Neither `Send` nor `Sync`: the thread
-/// that entered leaves.
+/// that entered leaves. One that is forgotten ([`mem::forget`](std::mem::forget)) never ends: its keys stay locked, and what the thread goes on to do to
+/// them is part of it.
 ///
 /// ```
 /// use perkey::storage::{Digest, Error, Intent, Memory, Scope, Serializing, Storage};
@@ -127,7 +128,8 @@ impl<'s, S: Storage> Operation<'s, S> {
     /// Leaves: what was done is to last.
     ///
     /// # Errors
-    /// If a layer or the backend cannot make it last. Unless the backend says otherwise, nothing was changed then.
+    /// If the backend cannot make it last: nothing was changed then, unless it says otherwise. Or if a layer cannot be left: what is inside of it has
+    /// been left by then, so that the changes have lasted.
     pub fn leave(self) -> Result<(), Error> {
         let key = single(&self.keys);
         self.store
