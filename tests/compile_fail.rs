@@ -135,11 +135,13 @@ fn an_observer_is_shared_by_all_threads() {
 
 #[test]
 fn stores_are_shared_iff_what_is_inside_is() {
-    use perkey::storage::{Error, Failure, Key, Memory, PerKey, Serializing, Traced, Typed};
+    use perkey::storage::{DynStorage, Error, Failure, Key, Memory, PerKey, Prefix};
+    use perkey::storage::{Serializing, Traced, Typed};
     assert_eq!(auto!(Memory), YES);
     assert_eq!(four!(PerKey<_>), [YES, SEND, SYNC, NO]);
     assert_eq!(four!(Serializing<_>), [YES, SEND, SYNC, NO]);
     assert_eq!(four!(Traced<_>), [YES, SEND, SYNC, NO]);
+    assert_eq!(auto!(DynStorage), YES);
     // The values are in the store, as bytes, and not in the view.
     type View<T> = Typed<Memory, T>;
     assert_eq!(four!(View<_>), [YES; 4]);
@@ -182,13 +184,14 @@ impl Storage for Free {
 #[test]
 fn what_an_operation_holds_stays_on_its_thread() {
     // Trap 20: a lock, a span and a page are the thread's, and an operation in any case.
-    use perkey::storage::{Memory, Operation, PerKey, Serializing, Traced};
+    use perkey::storage::{DynStorage, Memory, Operation, PerKey, Serializing, Traced};
     assert_eq!(auto!(<Free as Storage>::Context<'static>), YES);
     assert_eq!(auto!(<&Free as Storage>::Context<'static>), YES);
     assert_eq!(auto!(<PerKey<Free> as Storage>::Context<'static>), NO);
     assert!(!has!(<Serializing<Free> as Storage>::Context<'static>: Send));
     assert!(!has!(<Traced<Free> as Storage>::Context<'static>: Send));
     assert_eq!(auto!(<Memory as Storage>::Context<'static>), NO);
+    assert_eq!(auto!(<DynStorage as Storage>::Context<'static>), NO);
     assert_eq!(auto!(Operation<'static, Free>), NO);
     assert_eq!(auto!(Operation<'static, PerKey<Free>>), NO);
 }

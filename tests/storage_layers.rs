@@ -7,8 +7,8 @@ mod common;
 mod probe;
 
 use perkey::storage::{
-    BoxError, Digest, Error, Failure, Intent, Layer, Memory, PerKey, Prefix, Scope, Serializing,
-    Storage, Traced,
+    BoxError, Digest, DynStorage, Error, Failure, Intent, Layer, Memory, PerKey, Prefix, Scope,
+    Serializing, Storage, Traced,
 };
 use probe::{contents, key, text, Brittle, How, Log, Probe, Sprung, Trap};
 use std::error::Error as _;
@@ -241,6 +241,15 @@ fn what_wraps_a_store_is_as_good_as_the_store() {
     let lock = Arc::as_ptr((*s).inner().inner().lock()).addr();
     assert_eq!(Storage::lock_order(&&s), [table, lock]);
     assert_eq!(Memory::new().lock_order(), [0; 0]);
+    // Without its type it is the same.
+    let dynamic = DynStorage::new(s.clone());
+    assert_eq!(
+        (dynamic.place(), dynamic.lock_order()),
+        (place, vec![table, lock])
+    );
+    assert_eq!(contents(&dynamic.clone()), [(k, "apple".into())]);
+    dynamic.transfer(&k, &s).unwrap();
+    assert_eq!(text(&dynamic, &k).unwrap(), "apple");
 }
 
 /// A failure goes out as it is, whatever kind the backend's error is.

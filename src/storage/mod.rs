@@ -46,6 +46,7 @@
 
 mod backend;
 mod digest;
+mod erased;
 mod error;
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 mod files;
@@ -67,6 +68,7 @@ mod typed;
 pub use backend::Storage;
 pub use bytes::Bytes;
 pub use digest::{Digest, ParseError, Prefix};
+pub use erased::DynStorage;
 pub use error::{BoxError, Error, Failure};
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 pub use files::{Files, FilesOptions};

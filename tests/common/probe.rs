@@ -237,7 +237,7 @@ pub fn ends<R: Send + 'static>(what: &str, f: impl FnOnce() -> R + Send + 'stati
 #[macro_export]
 macro_rules! on_every_stack {
     (|$store:ident, $memory:ident| $body:block) => {{
-        use perkey::storage::{Memory, PerKey, Serializing, Traced};
+        use perkey::storage::{DynStorage, Memory, PerKey, Serializing, Traced};
         macro_rules! with {
             ($make:expr) => {{
                 let $memory = Memory::new();
@@ -251,6 +251,7 @@ macro_rules! on_every_stack {
         with!(PerKey::new);
         with!(|m| Traced::new("traced", PerKey::new(m)));
         with!(|m| Serializing::new(PerKey::new(m)));
+        with!(|m| DynStorage::new(PerKey::new(DynStorage::new(m))));
         with!(|m| std::sync::Arc::new(PerKey::new(Traced::new("traced", m))));
     }};
 }
