@@ -214,6 +214,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("key_without_lock", "loom_storage", "get_or_insert_a_fails_get_or_insert_a", 2),
     twin("key_without_lock", "loom_storage", "rename_a_to_b_rename_b_to_a", 1),
     twin("reads_without_key_lock", "loom_storage", "per_key_load_a_update_a", 2),
+    twin("transfer_in_argument_order", "loom_storage", "transfer_a_there_transfer_a_back", 2),
     twin("one_lock_for_all_keys", "loom_storage", "per_key_update_a_beside_update_b", 2),
 ];
 
