@@ -6,13 +6,16 @@
 #![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small, miri)))]
 
+use perkey::storage::{Bytes, Digest, Intent, Prefix, Scope, Storage};
 use perkey::{
     Contention, KeyGuard, KeyLock, KeyMismatch, LockManyError, LockTable, ManyGuard, Observer,
     OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock, ReentrantLock, ReentrantLockGuard, WeakKeyLock,
 };
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -130,6 +133,69 @@ fn an_observer_is_shared_by_all_threads() {
     assert_eq!(auto!(LockManyError), YES);
 }
 
+#[test]
+fn stores_are_shared_iff_what_is_inside_is() {
+    use perkey::storage::{DynStorage, Error, Failure, Key, Memory, PerKey, Prefix};
+    use perkey::storage::{Serializing, Traced, Typed};
+    assert_eq!(auto!(Memory), YES);
+    assert_eq!(four!(PerKey<_>), [YES, SEND, SYNC, NO]);
+    assert_eq!(four!(Serializing<_>), [YES, SEND, SYNC, NO]);
+    assert_eq!(four!(Traced<_>), [YES, SEND, SYNC, NO]);
+    assert_eq!(auto!(DynStorage), YES);
+    // The values are in the store, as bytes, and not in the view.
+    type View<T> = Typed<Memory, T>;
+    assert_eq!(four!(View<_>), [YES; 4]);
+    assert_eq!(auto!(Typed<Neither, Both>), NO);
+    for answer in [auto!(Error), auto!(Failure), auto!(Digest), auto!(Prefix)] {
+        assert_eq!(answer, YES);
+    }
+    assert_eq!(auto!(Key), YES);
+}
+
+/// A backend whose contexts may go anywhere.
+struct Free;
+
+impl Storage for Free {
+    type Context<'a> = ();
+    type Error = Infallible;
+
+    fn operation_context(&self, _: Scope<'_>, _: Intent) -> Result<(), Infallible> {
+        Ok(())
+    }
+    fn get(&self, (): &mut (), _: &Digest) -> Result<Option<Bytes>, Infallible> {
+        Ok(None)
+    }
+    fn put(&self, (): &mut (), _: &Digest, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+    fn remove(&self, (): &mut (), _: &Digest) -> Result<bool, Infallible> {
+        Ok(false)
+    }
+    fn keys(
+        &self,
+        (): &mut (),
+        _: &Prefix,
+        _: &mut dyn FnMut(Digest) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_an_operation_holds_stays_on_its_thread() {
+    // Trap 20: a lock, a span and a page are the thread's, and an operation in any case.
+    use perkey::storage::{DynStorage, Memory, Operation, PerKey, Serializing, Traced};
+    assert_eq!(auto!(<Free as Storage>::Context<'static>), YES);
+    assert_eq!(auto!(<&Free as Storage>::Context<'static>), YES);
+    assert_eq!(auto!(<PerKey<Free> as Storage>::Context<'static>), NO);
+    assert!(!has!(<Serializing<Free> as Storage>::Context<'static>: Send));
+    assert!(!has!(<Traced<Free> as Storage>::Context<'static>: Send));
+    assert_eq!(auto!(<Memory as Storage>::Context<'static>), NO);
+    assert_eq!(auto!(<DynStorage as Storage>::Context<'static>), NO);
+    assert_eq!(auto!(Operation<'static, Free>), NO);
+    assert_eq!(auto!(Operation<'static, PerKey<Free>>), NO);
+}
+
 // ---- programs ---------------------------------------------------------------------------------------------------
 
 /// What `rustc` says to a program: (line, code) of every error.
@@ -202,7 +268,7 @@ fn what_must_not_compile_does_not_and_the_rest_of_it_does() {
         .map(|f| f.unwrap().path())
         .collect();
     programs.sort();
-    assert!(programs.len() >= 15, "where are they?");
+    assert!(programs.len() >= 20, "where are they?");
     for program in programs {
         let name = program.file_stem().unwrap().to_str().unwrap().to_owned();
         let source = std::fs::read_to_string(&program).unwrap();

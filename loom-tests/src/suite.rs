@@ -76,6 +76,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("reads_without_key_lock", "S2", "`PerKey` takes no lock for reads"),
     mutant("one_lock_for_all_keys", "S3", "`PerKey` takes the same lock for all keys"),
     mutant("prefix_not_checked_again", "S7", "a short key is not looked at again under the lock"),
+    mutant("prefix_not_made_whole", "S7", "a short key does not lock what it stands for"),
+    mutant("outer_left_first", "S13", "a layer is left before what is inside"),
+    mutant("inner_page_applied_at_once", "S14", "what is done inside an operation on the same key lasts before it, and without it"),
+    mutant("outdated_not_struck_out", "S14", "what an operation had noted comes on top of what was done inside it later"),
+    mutant("clone_with_its_own_lock", "S15", "a clone of a store has locks of its own"),
+    mutant("transfer_in_argument_order", "S16", "`transfer` enters the store that it is called on first"),
     // a store in files
     mutant("files_written_in_place", "S8", "a value is written where it is to be, without a temporary file"),
     mutant("file_not_synced", "S9", "a value is put in place before it is on the disk"),
@@ -221,17 +227,19 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("key_without_lock", "loom_storage", "get_or_insert_a_fails_get_or_insert_a", 2),
     twin("key_without_lock", "loom_storage", "rename_a_to_b_rename_b_to_a", 1),
     twin("reads_without_key_lock", "loom_storage", "per_key_load_a_update_a", 2),
+    twin("transfer_in_argument_order", "loom_storage", "transfer_a_there_transfer_a_back", 2),
     twin("one_lock_for_all_keys", "loom_storage", "per_key_update_a_beside_update_b", 2),
 ];
 
 /// The tests with real threads that have twins.
 pub(crate) const THREADS_FILES: &[&str] = &[
-    "perkey", "memory", "foreign", "many", "model", "files", "killed",
+    "perkey", "memory", "foreign", "many", "model", "files", "killed", "storage",
 ];
 /// How they are built.
 #[rustfmt::skip]
 pub(crate) const THREADS_BUILD: &[&str] = &[
-    "-p", "perkey", "--lib", "--test", "memory", "--test", "foreign", "--test", "many", "--test", "model", "--test", "files", "--test", "killed",
+    "-p", "perkey", "--lib", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=files", "--test=killed",
+    "--test=storage_keys", "--test=storage_layers", "--test=storage_locks", "--test=storage_nested", "--test=storage_transfer",
 ];
 
 /// The twins of tests with real threads or none, which the step "tests" runs as they are.
@@ -246,6 +254,26 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("old_key_forgotten", "memory", "a_dropped_table_drops_every_key_once_and_leaks_nothing"),
     schedule("shrink_forgets_keys", "memory", "shrink_to_fit_gives_an_idle_keys_memory_back"),
     schedule("idle_counted", "model", "histories_agree_with_the_model_in_one_bucket"),
+    // the layers of a storage
+    schedule("prefix_not_checked_again", "storage_keys", "a_short_key_that_becomes_ambiguous_before_the_lock_is_an_error"),
+    schedule("prefix_not_checked_again", "storage_keys", "trap_28_under_serializing_too"),
+    schedule("prefix_not_made_whole", "storage_keys", "trap_28_aliases_of_one_key_lock_the_same_thing"),
+    schedule("inner_page_applied_at_once", "storage_nested", "what_is_done_inside_shares_the_fate_of_the_operation_around"),
+    schedule("outdated_not_struck_out", "storage_nested", "what_shares_some_keys_only_is_not_overwritten_by_the_operation_around"),
+    schedule("outdated_not_struck_out", "storage_nested", "changes_to_the_same_key_come_in_their_order"),
+    schedule("outer_left_first", "storage_layers", "the_outer_context_is_entered_first_and_left_last_for_reads_too"),
+    schedule("outer_left_first", "storage_layers", "a_layer_that_cannot_be_entered_or_left_at_any_level"),
+    schedule("clone_with_its_own_lock", "storage_locks", "trap_29_handles_of_one_store_share_their_locks"),
+    schedule("key_without_lock", "storage_locks", "a_value_is_computed_once_by_sixteen_threads_per_key"),
+    schedule("serializing_without_lock", "storage_locks", "a_value_is_computed_once_by_sixteen_threads_serializing"),
+    schedule("key_without_lock", "storage_locks", "a_closure_that_fails_or_panics_lets_the_next_one_try"),
+    schedule("reads_without_key_lock", "storage_locks", "per_key_lets_one_in_on_each_key_and_the_others_pass"),
+    schedule("serializing_reads_without_lock", "storage_locks", "serializing_lets_one_in_whatever_it_does"),
+    schedule("key_without_lock", "storage_locks", "no_update_is_lost"),
+    schedule("many_unsorted", "storage_locks", "trap_33_operations_on_many_keys_lock_them_in_one_order"),
+    schedule("many_keeps_on_failure", "storage_locks", "trap_34_trap_35_asking_for_many_keys_while_holding_one"),
+    schedule("many_waits_holding_later", "storage_locks", "trap_34_trap_35_asking_for_many_keys_while_holding_one"),
+    schedule("transfer_in_argument_order", "storage_transfer", "trap_36_both_directions_enter_the_stores_in_one_order"),
     // a store in files
     schedule("checksum_not_checked", "files", "every_byte_that_is_changed_is_noticed"),
     schedule("opened_without_lock", "files", "what_another_handle_is_writing_is_not_a_leftover"),

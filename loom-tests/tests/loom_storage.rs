@@ -314,3 +314,22 @@ fn rename_a_to_b_rename_b_to_a() {
         assert!(store.table().is_empty());
     });
 }
+
+/// S16: a value goes from one store to the other, and back: no deadlock, and it is in one of them afterwards.
+#[test]
+fn transfer_a_there_transfer_a_back() {
+    explore("transfer_a_there_transfer_a_back", bounds(6, 11), || {
+        let mut stores = [(); 2].map(|()| PerKey::new(Tiny::new(false)));
+        // Which of the two comes first is up to the allocator, and must be the same in every execution.
+        stores.sort_by_key(Storage::lock_order);
+        stores[0].save_as(&A, [1]).unwrap();
+        let stores = Arc::new(stores);
+        let theirs = stores.clone();
+        let thread = loom_tests::spawn(move || drop(theirs[1].transfer(&A, &theirs[0])));
+        stores[0].transfer(&A, &stores[1]).unwrap();
+        thread.join().expect("no panic in the other thread");
+        let there = stores.iter().filter(|s| s.contains(&A).unwrap()).count();
+        assert_eq!(there, 1);
+        assert!(stores.iter().all(|s| s.table().is_empty()));
+    });
+}

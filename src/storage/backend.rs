@@ -17,45 +17,68 @@ use std::ops::ControlFlow;
 /// Where a key is asked for, its first digits do, if they are at least four and no other key begins so; see [`ToKey`].
 ///
 /// An operation that fails or panics (in a closure, say) is rolled back: nothing of it stays. An operation inside another one of the same
-/// thread (`load` in the closure of `update`) does not wait for itself; if its keys are among those of the operation around it, it sees
-/// what that has changed and becomes part of it, otherwise it is one of its own.
+/// thread (`load` in the closure of `update`) does not wait for itself, and sees what that has changed. If it has no other keys than those which the other may
+/// change, it becomes part of it, and shares its fate; otherwise it is one of its own, which lasts when it ends. To do several things together, enter
+/// an [`operation`](Self::operation) on all their keys.
 ///
 /// # To write one
-/// A backend has a context and five primitives, which get the context that was entered. The base context is empty: `()`.
-/// A context that is dropped without [`leave`](Self::leave) (as an error or a panic does) has to leave nothing behind.
+/// A backend has a context and five primitives, which get the context that was entered. The base context is empty: `()`. What an operation changes
+/// is to last when its context is [left](Self::leave), all of it or nothing; a context that is dropped without (as an error or a panic does) has to leave
+/// nothing behind. An operation inside another one of the same thread has a context of its own, beside the other's: a context must not keep what
+/// such an operation would wait for, such as a mutex, and what one of them has changed the others have to see. A backend with no transactions that are like
+/// that has a [`Journal`](crate::storage::Journal) for it; a context is a page then:
 ///
 /// ```
-/// use perkey::storage::{Bytes, Digest, Intent, PerKey, Prefix, Scope, Storage};
+/// use perkey::storage::{Bytes, Digest, Intent, Journal, Page, PerKey, Prefix, Scope, Storage};
 /// use std::{collections::BTreeMap, convert::Infallible, ops::ControlFlow, sync::Mutex};
 ///
 /// #[derive(Default)]
-/// struct Plain(Mutex<BTreeMap<Digest, Bytes>>);
+/// struct Plain {
+///     values: Mutex<BTreeMap<Digest, Bytes>>,
+///     journal: Journal<Bytes>,
+/// }
 ///
 /// impl Storage for Plain {
-///     type Context<'a> = ();
+///     type Context<'a> = Page<'a, Bytes>;
 ///     type Error = Infallible;
 ///
-///     fn operation_context(&self, _: Scope<'_>, _: Intent) -> Result<(), Infallible> {
+///     fn operation_context(&self, scope: Scope<'_>, intent: Intent) -> Result<Page<'_, Bytes>, Infallible> {
+///         Ok(self.journal.page(scope, intent))
+///     }
+///     fn leave(&self, page: Page<'_, Bytes>) -> Result<(), Infallible> {
+///         page.leave(|changes| {
+///             let mut values = self.values.lock().unwrap();
+///             for (key, value) in changes {
+///                 match value {
+///                     Some(value) => values.insert(key, value),
+///                     None => values.remove(&key),
+///                 };
+///             }
+///             Ok(())
+///         })
+///     }
+///     fn get(&self, page: &mut Page<'_, Bytes>, key: &Digest) -> Result<Option<Bytes>, Infallible> {
+///         let changed = page.get(key);
+///         Ok(changed.unwrap_or_else(|| self.values.lock().unwrap().get(key).cloned()))
+///     }
+///     fn put(&self, page: &mut Page<'_, Bytes>, key: &Digest, value: &[u8]) -> Result<(), Infallible> {
+///         page.set(key, Some(Bytes::copy_from_slice(value)));
 ///         Ok(())
 ///     }
-///     fn get(&self, (): &mut (), key: &Digest) -> Result<Option<Bytes>, Infallible> {
-///         Ok(self.0.lock().unwrap().get(key).cloned())
-///     }
-///     fn put(&self, (): &mut (), key: &Digest, value: &[u8]) -> Result<(), Infallible> {
-///         self.0.lock().unwrap().insert(*key, Bytes::copy_from_slice(value));
-///         Ok(())
-///     }
-///     fn remove(&self, (): &mut (), key: &Digest) -> Result<bool, Infallible> {
-///         Ok(self.0.lock().unwrap().remove(key).is_some())
+///     fn remove(&self, page: &mut Page<'_, Bytes>, key: &Digest) -> Result<bool, Infallible> {
+///         let there = self.exists(page, key)?;
+///         page.set(key, None);
+///         Ok(there)
 ///     }
 ///     fn keys(
 ///         &self,
-///         (): &mut (),
+///         page: &mut Page<'_, Bytes>,
 ///         prefix: &Prefix,
 ///         each: &mut dyn FnMut(Digest) -> ControlFlow<()>,
 ///     ) -> Result<(), Infallible> {
-///         let keys: Vec<_> = self.0.lock().unwrap().range(prefix.range()).map(|(k, _)| *k).collect();
-///         let _ = keys.into_iter().try_for_each(each);
+///         let range = prefix.range();
+///         let stored: Vec<_> = self.values.lock().unwrap().range(range.clone()).map(|(key, _)| *key).collect();
+///         let _ = page.keys(range, stored).into_iter().try_for_each(each);
 ///         Ok(())
 ///     }
 /// }
@@ -63,6 +86,10 @@ use std::ops::ControlFlow;
 /// let store = PerKey::new(Plain::default());
 /// let key = store.save("apple").unwrap();
 /// assert_eq!(store.load(&key.to_string()[..6]).unwrap(), "apple");
+/// let mut operation = store.operation(Scope::Key(&key), Intent::Write).unwrap();
+/// operation.evict(&key).unwrap();
+/// drop(operation); // taken back
+/// assert!(store.contains(&key).unwrap());
 /// ```
 pub trait Storage {
     /// What is entered around an operation. Dropping it rolls back.
@@ -80,6 +107,9 @@ pub trait Storage {
     ) -> Result<Self::Context<'_>, Self::Error>;
 
     /// Leaves the context of an operation that went well: what it did is to stay. Does nothing by default but drop it.
+    ///
+    /// # Errors
+    /// If that cannot be. The operation fails with it, so nothing of it should stay.
     fn leave(&self, context: Self::Context<'_>) -> Result<(), Self::Error> {
         drop(context);
         Ok(())

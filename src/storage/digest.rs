@@ -167,7 +167,7 @@ impl Prefix {
     /// How many digits a prefix has at least.
     pub const LEAST: usize = 4;
 
-    /// No digits: matches every key.
+    /// No digits: matches every key. For listing; it stands for no key, not even where there is only one.
     pub const ALL: Self = Self {
         bytes: [0; BYTES],
         digits: 0,

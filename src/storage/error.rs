@@ -7,7 +7,8 @@ use std::io;
 /// Any error, as a source.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why an operation failed: which one, on which key. Unless it says otherwise, nothing was changed.
+/// Why an operation failed: which one, on which key. Nothing was changed then, unless the backend says otherwise, or all went well but for a layer that
+/// could not be [left](super::Layer::leave).
 ///
 /// ```
 /// use perkey::storage::{Digest, Error, Memory, Storage};

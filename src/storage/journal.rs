@@ -1,43 +1,80 @@
 //! [`Journal`]: what the operations under way have changed and not yet made to last.
 //!
 //! A backend's context has a *page* of it: `put` and `remove` write there, `leave` hands the page over to be applied, dropping the
-//! page takes everything back. An operation inside another one of the same thread sees the other's page; if its keys are among the other's, its own page goes
-//! into the other's when it is left, to be applied or taken back with that. Otherwise it is applied at once: the lock of its keys is
-//! let go then, so nothing of them may still be pending.
+//! page takes everything back. An operation inside another one of the same thread sees the other's page; if its keys are among those that the other may
+//! change, its own page goes into the other's when it is left, to be applied or taken back with that. Otherwise it is applied at once: the lock of
+//! its keys is let go then, so nothing of them may still be pending. What the operations around it had noted for the same keys is out of date from
+//! then on, and struck out.
+//!
+//! An operation that is forgotten (`mem::forget`) is one that never ends: what it and the thread's later operations on its keys change is seen
+//! by that thread only.
 
 #![allow(clippy::option_option)] // what an operation did to a key, if anything: a value, or none any more
 
+use crate::mutant::mutant;
 use crate::owner::Owner;
-use crate::storage::{Digest, Prefix, Scope};
+use crate::storage::{Digest, Intent, Scope};
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
-/// Changes: the new value of a key, or that it is removed.
-pub(super) type Changes<V> = BTreeMap<Digest, Option<V>>;
+/// What an operation has changed: the new value of a key, or `None` if it is removed.
+pub type Changes<V> = BTreeMap<Digest, Option<V>>;
 
 /// So many mutexes: threads with operations under way seldom meet.
 const SHARDS: usize = 16;
 
-/// The pages of all threads.
-pub(super) struct Journal<V> {
+/// What the operations under way have changed and not yet made to last: for backends that have no transactions of their own.
+///
+/// It gives an operation what [`Storage`](super::Storage) promises: what is dropped leaves nothing behind, what is left lasts as a whole, and an operation inside
+/// another one of the same thread sees what that has changed, and becomes part of it if it may change no other keys. A [`Page`] is (in) the context
+/// of an operation. `V` stands for a value, or for where it waits to be put in place (a temporary file that is removed when it is dropped, say). Nothing
+/// is locked while an operation runs: [`Page::leave`] hands all changes over at once. There is a whole backend made with it at
+/// [`Storage`](super::Storage#to-write-one).
+///
+/// ```
+/// use perkey::storage::{Digest, Intent, Journal, Scope};
+/// use std::convert::Infallible;
+///
+/// let journal = Journal::<u32>::new();
+/// let key = Digest::of("apple");
+/// let mut page = journal.page(Scope::Key(&key), Intent::Write);
+/// page.set(&key, Some(1));
+/// let inner = journal.page(Scope::Key(&key), Intent::Read);
+/// assert_eq!(inner.get(&key), Some(Some(1))); // what the operation around it has done
+/// drop(inner);
+/// page.leave(|changes| {
+///     assert_eq!(changes[&key], Some(1)); // to be stored
+///     Ok::<_, Infallible>(())
+/// })
+/// .unwrap();
+/// ```
+pub struct Journal<V> {
     shards: [Mutex<HashMap<Owner, Vec<Draft<V>>>>; SHARDS],
 }
 
+/// What one operation has changed. Those of a thread are in the order in which they were entered.
 struct Draft<V> {
     number: u64,
+    /// Those that the operation may change, in ascending order.
     keys: Vec<Digest>,
     changes: Changes<V>,
 }
 
-/// One operation's page. Dropping it takes its changes back.
-pub(super) struct Page<'a, V> {
+impl<V> Draft<V> {
+    fn has(&self, key: &Digest) -> bool {
+        self.keys.binary_search(key).is_ok()
+    }
+}
+
+/// What one operation has changed, in a [`Journal`]. Dropping it takes the changes back. Neither `Send` nor `Sync`.
+#[must_use = "what an operation did is taken back when its page is dropped"]
+pub struct Page<'a, V> {
     journal: &'a Journal<V>,
     me: Owner,
     number: u64,
-    /// The page around it that has its keys, too.
-    around: Option<u64>,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -49,31 +86,48 @@ impl<V> Default for Journal<V> {
     }
 }
 
+impl<V> fmt::Debug for Journal<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+impl<V> fmt::Debug for Page<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").finish_non_exhaustive()
+    }
+}
+
+impl<V> Journal<V> {
+    /// No operation is under way.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 impl<V: Clone> Journal<V> {
-    /// A page for an operation of this thread.
-    pub(super) fn page(&self, scope: Scope<'_>) -> Page<'_, V> {
-        let keys = match scope {
-            Scope::Key(key) => vec![*key],
-            Scope::Keys(keys) => keys.to_vec(),
-            Scope::Store => Vec::new(),
+    /// A page for an operation of this thread: to be made on entering the context.
+    pub fn page(&self, scope: Scope<'_>, intent: Intent) -> Page<'_, V> {
+        let mut keys = match (intent, scope) {
+            (Intent::Write, Scope::Key(key)) => vec![*key],
+            (Intent::Write, Scope::Keys(keys)) => keys.to_vec(),
+            (Intent::Read, _) | (_, Scope::Store) => Vec::new(),
         };
+        keys.sort_unstable();
         let me = Owner::current();
-        let (number, around) = self.drafts(me, |drafts| {
-            let has_all = |draft: &&Draft<V>| keys.iter().all(|key| draft.keys.contains(key));
-            let around = drafts.iter().rev().find(has_all).map(|d| d.number);
-            let number = drafts.iter().map(|d| d.number).max().unwrap_or(0) + 1;
+        let number = self.drafts(me, |drafts| {
+            let number = drafts.last().map_or(0, |newest| newest.number) + 1;
             drafts.push(Draft {
                 number,
                 keys,
                 changes: Changes::new(),
             });
-            (number, around)
+            number
         });
         Page {
             journal: self,
             me,
             number,
-            around,
             _not_send: PhantomData,
         }
     }
@@ -90,35 +144,26 @@ impl<V: Clone> Journal<V> {
 }
 
 impl<V: Clone> Page<'_, V> {
-    /// What this thread has done to a key and not yet made to last.
-    pub(super) fn get(&self, key: &Digest) -> Option<Option<V>> {
+    /// What this thread has done to a key and not yet made to last, if anything: set a value, or removed it (`Some(None)`).
+    ///
+    /// Clones the value while others wait, so that it should be cheap to clone, and its `Clone` must not use the store.
+    pub fn get(&self, key: &Digest) -> Option<Option<V>> {
         self.journal.drafts(self.me, |drafts| {
             let mut newest = drafts.iter().rev();
             newest.find_map(|d| d.changes.get(key)).cloned()
         })
     }
 
-    /// Changes a key; returns what this operation had written there before.
-    pub(super) fn set(&mut self, key: &Digest, value: Option<V>) -> Option<Option<V>> {
+    /// Sets the value of a key, or removes it (`None`); returns what this operation had done to the key before.
+    pub fn set(&mut self, key: &Digest, value: Option<V>) -> Option<Option<V>> {
         self.journal.drafts(self.me, |drafts| {
-            let own = drafts.iter_mut().find(|d| d.number == self.number);
-            own.expect("it is there until the page is dropped")
-                .changes
-                .insert(*key, value)
+            let own = self.place(drafts);
+            drafts[own].changes.insert(*key, value)
         })
     }
 
-    /// The keys that begin so, as this thread sees them, out of those that are `stored`.
-    pub(super) fn keys(
-        &self,
-        prefix: &Prefix,
-        stored: impl IntoIterator<Item = Digest>,
-    ) -> BTreeSet<Digest> {
-        self.keys_in(prefix.range(), stored)
-    }
-
-    /// The keys in a range, as this thread sees them, out of those that are `stored`.
-    pub(super) fn keys_in(
+    /// The keys in a range as this thread sees them: those that are `stored`, and what has been done to them.
+    pub fn keys(
         &self,
         range: RangeInclusive<Digest>,
         stored: impl IntoIterator<Item = Digest>,
@@ -136,6 +181,52 @@ impl<V: Clone> Page<'_, V> {
         keys
     }
 
+    /// Ends the operation. Its changes go over to the operation around it that may change the same keys, if there is one; otherwise `apply` has to store them,
+    /// all or none.
+    ///
+    /// # Errors
+    /// Those of `apply`. What the operations around this one have done is as it was then.
+    pub fn leave<E>(self, apply: impl FnOnce(Changes<V>) -> Result<(), E>) -> Result<(), E> {
+        let (changes, mut old) = self.hand_over();
+        if !changes.is_empty() {
+            let keys: Vec<Digest> = changes.keys().copied().collect();
+            apply(changes)?;
+            self.journal.drafts(self.me, |drafts| {
+                let outer = self.place(drafts);
+                for key in &keys {
+                    strike(&mut drafts[..outer], key, &mut old);
+                }
+            });
+        }
+        drop((self, old)); // may remove files
+        Ok(())
+    }
+
+    /// Gives the changes to the operation around this one that has its keys; if there is none, returns them. Also what is out of date now.
+    pub(super) fn hand_over(&self) -> (Changes<V>, Vec<Option<V>>) {
+        let mut old = Vec::new();
+        let changes = self.journal.drafts(self.me, |drafts| {
+            let own = self.place(drafts);
+            let (outer, own) = drafts.split_at_mut(own);
+            let keys = std::mem::take(&mut own[0].keys);
+            let changes = std::mem::take(&mut own[0].changes);
+            let has_all = |draft: &Draft<V>| keys.iter().all(|key| draft.has(key));
+            let around = outer
+                .iter()
+                .rposition(has_all)
+                .filter(|_| !keys.is_empty() && !mutant("inner_page_applied_at_once"));
+            let Some(around) = around else {
+                return changes;
+            };
+            for (key, value) in changes {
+                strike(&mut outer[around + 1..], &key, &mut old);
+                old.extend(outer[around].changes.insert(key, value));
+            }
+            Changes::new()
+        });
+        (changes, old)
+    }
+
     /// Puts other entries in place of those that this and the operations around it have for the same keys.
     #[cfg(all(feature = "sqlite", not(any(perkey_loom, perkey_shuttle))))]
     pub(super) fn amend(&self, entries: &Changes<V>) {
@@ -148,21 +239,18 @@ impl<V: Clone> Page<'_, V> {
         });
     }
 
-    /// The changes that are to be applied now: all of the operation's, or none if an operation around it takes them over.
-    pub(super) fn leave(self) -> Changes<V> {
-        let changes = self.journal.drafts(self.me, |drafts| {
-            let own = drafts.iter_mut().find(|d| d.number == self.number);
-            let changes = std::mem::take(&mut own.expect("as above").changes);
-            let around = drafts.iter_mut().find(|d| Some(d.number) == self.around);
-            if let Some(around) = around {
-                around.changes.extend(changes);
-                return Changes::new();
-            }
-            changes
-        });
-        drop(self);
-        changes
+    fn place(&self, drafts: &[Draft<V>]) -> usize {
+        let own = drafts.iter().position(|d| d.number == self.number);
+        own.expect("it is there until the page is dropped")
     }
+}
+
+/// Strikes out what is out of date.
+fn strike<V>(drafts: &mut [Draft<V>], key: &Digest, old: &mut Vec<Option<V>>) {
+    if mutant("outdated_not_struck_out") {
+        return;
+    }
+    old.extend(drafts.iter_mut().filter_map(|d| d.changes.remove(key)));
 }
 
 impl<V> Drop for Page<'_, V> {

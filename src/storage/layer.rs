@@ -1,5 +1,6 @@
 //! [`Layer`]: something that is entered around every operation of a store.
 
+use crate::mutant::mutant;
 use crate::storage::{Bytes, Digest, Failure, Intent, Prefix, Scope, Storage};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -82,12 +83,14 @@ use std::sync::Arc;
 /// ```
 /// use perkey::storage::{Bytes, Digest, Intent, PerKey, Prefix, Scope, Storage};
 /// use std::{io, ops::ControlFlow};
-/// # struct Connection(std::sync::Arc<std::sync::Mutex<std::collections::BTreeMap<Digest, Bytes>>>);
+/// # type Values = std::collections::BTreeMap<Digest, Bytes>;
+/// # struct Connection(std::sync::Arc<std::sync::Mutex<Values>>, Values);
 /// # impl Connection {
-/// #     fn ask(&self, key: &Digest) -> io::Result<Option<Bytes>> { Ok(self.0.lock().unwrap().get(key).cloned()) }
-/// #     fn tell(&self, key: &Digest, value: &[u8]) -> io::Result<()> { self.0.lock().unwrap().insert(*key, Bytes::copy_from_slice(value)); Ok(()) }
-/// #     fn drop_key(&self, key: &Digest) -> io::Result<bool> { Ok(self.0.lock().unwrap().remove(key).is_some()) }
-/// #     fn ask_keys(&self, prefix: &Prefix) -> io::Result<Vec<Digest>> { Ok(self.0.lock().unwrap().range(prefix.range()).map(|(k, _)| *k).collect()) }
+/// #     fn ask(&self, key: &Digest) -> io::Result<Option<Bytes>> { Ok(self.1.get(key).cloned()) }
+/// #     fn tell(&mut self, key: &Digest, value: &[u8]) -> io::Result<()> { self.1.insert(*key, Bytes::copy_from_slice(value)); Ok(()) }
+/// #     fn drop_key(&mut self, key: &Digest) -> io::Result<bool> { Ok(self.1.remove(key).is_some()) }
+/// #     fn ask_keys(&self, prefix: &Prefix) -> io::Result<Vec<Digest>> { Ok(self.1.range(prefix.range()).map(|(k, _)| *k).collect()) }
+/// #     fn commit(self) -> io::Result<()> { *self.0.lock().unwrap() = self.1; Ok(()) }
 /// # }
 ///
 /// struct Remote<F>(F);
@@ -97,7 +100,10 @@ use std::sync::Arc;
 ///     type Error = io::Error;
 ///
 ///     fn operation_context(&self, _: Scope<'_>, _: Intent) -> io::Result<Connection> {
-///         (self.0)()
+///         (self.0)() // with a transaction begun, which is rolled back when it is dropped
+///     }
+///     fn leave(&self, c: Connection) -> io::Result<()> {
+///         c.commit()
 ///     }
 ///     fn get(&self, c: &mut Connection, key: &Digest) -> io::Result<Option<Bytes>> {
 ///         c.ask(key)
@@ -113,12 +119,16 @@ use std::sync::Arc;
 ///         Ok(())
 ///     }
 /// }
-/// # let server = std::sync::Arc::default();
-/// # let connect = || Ok(Connection(std::sync::Arc::clone(&server)));
+/// # let server = std::sync::Arc::<std::sync::Mutex<Values>>::default();
+/// # let connect = || Ok(Connection(server.clone(), server.lock().unwrap().clone()));
 ///
 /// let store = PerKey::new(Remote(connect)); // locked first, connected then
 /// let key = store.save("apple").unwrap();
 /// assert_eq!(store.load(&key).unwrap(), "apple");
+/// let mut operation = store.operation(Scope::Key(&key), Intent::Write).unwrap();
+/// operation.evict(&key).unwrap();
+/// drop(operation); // rolled back
+/// assert!(store.contains(&key).unwrap());
 /// ```
 pub trait Layer {
     /// What is inside.
@@ -186,6 +196,10 @@ impl<L: Layer> Storage for L {
 
     fn leave(&self, context: Self::Context<'_>) -> Result<(), Failure> {
         let Chained { inner, held } = context;
+        if mutant("outer_left_first") {
+            Layer::leave(self, held)?;
+            return self.inner().leave(inner).map_err(Into::into);
+        }
         self.inner().leave(inner).map_err(Into::into)?;
         Layer::leave(self, held)
     }

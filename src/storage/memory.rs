@@ -132,7 +132,7 @@ impl Memory {
                 more += value.as_ref().map_or(0, Bytes::len);
             }
             let after = **used - less + more;
-            if after > *limit && more > less {
+            if after > *limit {
                 return Err(Failure::Full(
                     format!("{after} bytes of values, {limit} at most").into(),
                 ));
@@ -161,12 +161,12 @@ impl Storage for Memory {
     type Context<'a> = Pending<'a>;
     type Error = Failure;
 
-    fn operation_context(&self, scope: Scope<'_>, _: Intent) -> Result<Pending<'_>, Failure> {
-        Ok(Pending(self.shared.journal.page(scope)))
+    fn operation_context(&self, scope: Scope<'_>, intent: Intent) -> Result<Pending<'_>, Failure> {
+        Ok(Pending(self.shared.journal.page(scope, intent)))
     }
 
     fn leave(&self, context: Pending<'_>) -> Result<(), Failure> {
-        self.apply(context.0.leave())
+        context.0.leave(|changes| self.apply(changes))
     }
 
     fn get(&self, context: &mut Pending<'_>, key: &Digest) -> Result<Option<Bytes>, Failure> {
@@ -202,7 +202,7 @@ impl Storage for Memory {
             let part = self.shared.parts[at].lock();
             stored.extend(part.range(range.clone()).map(|(key, _)| *key));
         }
-        let keys = context.0.keys(prefix, stored);
+        let keys = context.0.keys(range, stored);
         let _ = keys.into_iter().try_for_each(each);
         Ok(())
     }

@@ -34,9 +34,19 @@
 //! # What a panic leaves behind
 //! Nothing: a closure that panics inside an operation takes the operation back, the locks are free, and the next one goes on. What another operation
 //! on *other* keys has done inside the closure was complete when it returned, and stays.
+//!
+//! # Which layer goes where
+//! The outer one is entered first. `Traced<PerKey<_>>` has the wait in its span, `PerKey<Traced<_>>` only the work. Of two that lock, the one for all
+//! keys belongs outside (`Serializing<PerKey<_>>`): inside, an operation within an operation would wait for a key while it keeps everybody from finishing with theirs.
+//! Debug builds watch the order in which the locks of layers are taken, and panic where two orders are seen.
+//!
+//! # Across `fork`
+//! A child process has the locks as they were, without the threads that held them: an operation on a key that was held elsewhere waits for ever. A
+//! program that forks should do so while no other thread uses a store, or go on to `exec`.
 
 mod backend;
 mod digest;
+mod erased;
 mod error;
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 mod files;
@@ -58,9 +68,11 @@ mod typed;
 pub use backend::Storage;
 pub use bytes::Bytes;
 pub use digest::{Digest, ParseError, Prefix};
+pub use erased::DynStorage;
 pub use error::{BoxError, Error, Failure};
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 pub use files::{Files, FilesOptions};
+pub use journal::{Changes, Journal, Page};
 pub use layer::{Chained, Layer};
 pub use memory::Memory;
 pub use operation::Operation;

@@ -12,7 +12,8 @@ use std::ops::ControlFlow;
 ///
 /// [`leave`](Self::leave) makes it last; dropping it, by an early return or a panic, takes it back. It can touch the keys that it has entered, and
 /// change them if it was entered with [`Intent::Write`]; anything else is an error. Neither `Send` nor `Sync`: the thread
-/// that entered leaves.
+/// that entered leaves. One that is forgotten ([`mem::forget`](std::mem::forget)) never ends: its keys stay locked, and what the thread goes on to do to
+/// them is part of it.
 ///
 /// ```
 /// use perkey::storage::{Digest, Error, Intent, Memory, Scope, Serializing, Storage};
@@ -32,6 +33,8 @@ pub struct Operation<'s, S: Storage> {
     verb: Verb,
     /// The keys of its scope, in the order in which they were asked for.
     keys: Vec<Digest>,
+    /// The same in ascending order, if they are [many](MANY).
+    sorted: Vec<Digest>,
     intent: Intent,
     _not_send: PhantomData<*mut ()>,
 }
@@ -55,6 +58,7 @@ impl<'s, S: Storage> Operation<'s, S> {
             store,
             context,
             verb,
+            sorted: sorted(&keys),
             keys,
             intent,
             _not_send: PhantomData,
@@ -75,6 +79,11 @@ impl<'s, S: Storage> Operation<'s, S> {
             .collect::<Result<_, _>>()?;
         loop {
             let keys = whole(store, verb, &asked)?;
+            if mutant("prefix_not_made_whole") && asked.iter().any(|k| matches!(k, Key::Short(_))) {
+                let mut op = Self::enter(store, verb, Scope::Store, intent)?;
+                op.keys = keys;
+                return Ok(op);
+            }
             let scope = match &keys[..] {
                 [key] => Scope::Key(key),
                 keys => Scope::Keys(keys),
@@ -119,7 +128,8 @@ impl<'s, S: Storage> Operation<'s, S> {
     /// Leaves: what was done is to last.
     ///
     /// # Errors
-    /// If a layer or the backend cannot make it last. Unless the backend says otherwise, nothing was changed then.
+    /// If the backend cannot make it last: nothing was changed then, unless it says otherwise. Or if a layer cannot be left: what is inside of it has
+    /// been left by then, so that the changes have lasted.
     pub fn leave(self) -> Result<(), Error> {
         let key = single(&self.keys);
         self.store
@@ -314,7 +324,11 @@ impl<'s, S: Storage> Operation<'s, S> {
     }
 
     fn check(&self, verb: Verb, key: &Digest, intent: Intent) -> Result<(), Error> {
-        let why = if !self.keys.contains(key) {
+        let entered = match &self.sorted[..] {
+            [] => self.keys.contains(key),
+            sorted => sorted.binary_search(key).is_ok(),
+        };
+        let why = if !entered {
             "the operation has not entered this key"
         } else if intent == Intent::Write && self.intent == Intent::Read {
             "the operation has been entered for reading"
@@ -335,6 +349,18 @@ impl<S: Storage> fmt::Debug for Operation<'_, S> {
     }
 }
 
+/// So many keys are worth sorting: an operation on n of them looks n times for one.
+const MANY: usize = 16;
+
+fn sorted(keys: &[Digest]) -> Vec<Digest> {
+    let mut sorted = Vec::new();
+    if keys.len() > MANY {
+        sorted.extend_from_slice(keys);
+        sorted.sort_unstable();
+    }
+    sorted
+}
+
 /// See [`Storage::transfer`].
 pub(super) fn transfer<S: Storage, T: Storage>(
     from: &S,
@@ -350,7 +376,7 @@ pub(super) fn transfer<S: Storage, T: Storage>(
         let enter_to = || Operation::enter(to, verb, scope, Intent::Write);
         let (mut source, mut target);
         // Whoever goes the other way enters them in the same order.
-        if from.lock_order() <= to.lock_order() {
+        if from.lock_order() <= to.lock_order() || mutant("transfer_in_argument_order") {
             source = enter_from()?;
             target = enter_to()?;
         } else {
@@ -358,11 +384,15 @@ pub(super) fn transfer<S: Storage, T: Storage>(
             source = enter_from()?;
         }
         if !source.still(&asked)? {
+            target.leave()?;
+            source.leave()?;
             continue;
         }
         let value = source.get(verb, &key)?;
         let value = value.ok_or_else(|| unknown(verb, &key))?;
         if from.place().is_some() && from.place() == to.place() {
+            target.leave()?;
+            source.leave()?;
             return Ok(key); // it is there already
         }
         if target.receive(verb, &key, &value)? {

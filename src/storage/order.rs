@@ -3,7 +3,9 @@
 //!
 //! Each lock of a layer (a [`Serializing`](super::Serializing)'s, the table of a [`PerKey`](super::PerKey)) is a node; an edge says that a lock was taken
 //! while another was held. A circle of edges is a deadlock that only waits for its day. The keys of one table are one node: their order
-//! is the concern of [`lock_many`](crate::LockTable::lock_many). The idea is that of the Linux kernel's lockdep.
+//! is the concern of [`lock_many`](crate::LockTable::lock_many). But one more key of a table counts where a lock for all keys was taken in
+//! between: `PerKey<Serializing<_>>` takes a key, then the lock; an operation on another key inside it waits for a key while it has the lock.
+//! The idea is that of the Linux kernel's lockdep.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -23,12 +25,21 @@ thread_local! {
 
 static GRAPH: Mutex<Option<HashMap<usize, Node>>> = Mutex::new(None);
 
+/// What a node stands for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// A lock.
+    One,
+    /// The keys of a table.
+    Keys,
+}
+
 struct Node {
-    name: &'static str,
+    kind: Kind,
     /// Keeps the address from being used for another lock.
     alive: Weak<dyn Any + Send + Sync>,
     /// Which locks were taken while this one was held, and where.
-    then: HashMap<usize, String>,
+    then: HashMap<usize, Backtrace>,
 }
 
 /// A lock of a layer is held, as far as its order counts.
@@ -38,23 +49,28 @@ pub(super) struct Ranked {
 }
 
 impl Ranked {
-    /// To be called before waiting for a lock that lives in `owner`.
+    /// To be called before taking a lock that lives in `owner`. `waits` says whether that may have to wait, which what the thread holds already has not.
     ///
     /// # Panics
     /// In debug builds, if the lock and one that the thread holds were ever taken in the other order.
-    pub(super) fn enter<T: Any + Send + Sync>(owner: &Arc<T>, name: &'static str) -> Self {
+    pub(super) fn enter<T: Any + Send + Sync>(
+        owner: &Arc<T>,
+        kind: Kind,
+        waits: impl FnOnce() -> bool,
+    ) -> Self {
         let lock = Arc::as_ptr(owner).addr();
         if WATCHED {
-            let held = HELD.with_borrow(Clone::clone);
-            if !held.is_empty() && !held.contains(&lock) {
-                let owner: Arc<dyn Any + Send + Sync> = owner.clone();
-                watch(&held, lock, name, &owner);
+            // Not there any more at the end of a thread, perhaps: then nothing is watched.
+            let held = HELD.try_with(|held| held.borrow().clone());
+            let held = held.unwrap_or_default();
+            let owner: Arc<dyn Any + Send + Sync> = owner.clone();
+            if !held.contains(&lock) {
+                known(lock, kind, &owner);
             }
-            HELD.with_borrow_mut(|held| held.push(lock));
-            if held.is_empty() {
-                let owner: Arc<dyn Any + Send + Sync> = owner.clone();
-                known(lock, name, &owner);
+            if !held.is_empty() && waits() {
+                watch(&held, lock);
             }
+            let _ = HELD.try_with(|held| held.borrow_mut().push(lock));
         }
         Self {
             lock,
@@ -82,7 +98,8 @@ fn with_graph<R>(f: impl FnOnce(&mut HashMap<usize, Node>) -> R) -> R {
     f(graph.get_or_insert_default())
 }
 
-fn known(lock: usize, name: &'static str, owner: &Arc<dyn Any + Send + Sync>) {
+/// Makes the lock a node.
+fn known(lock: usize, kind: Kind, owner: &Arc<dyn Any + Send + Sync>) {
     with_graph(|graph| {
         if graph.contains_key(&lock) {
             return;
@@ -93,7 +110,7 @@ fn known(lock: usize, name: &'static str, owner: &Arc<dyn Any + Send + Sync>) {
             node.then.retain(|to, _| left.contains(to));
         }
         let node = Node {
-            name,
+            kind,
             alive: Arc::downgrade(owner),
             then: HashMap::new(),
         };
@@ -102,29 +119,32 @@ fn known(lock: usize, name: &'static str, owner: &Arc<dyn Any + Send + Sync>) {
 }
 
 /// Notes that `lock` is taken after `held`.
-fn watch(held: &[usize], lock: usize, name: &'static str, owner: &Arc<dyn Any + Send + Sync>) {
-    known(lock, name, owner);
+fn watch(held: &[usize], lock: usize) {
+    let again = held.contains(&lock);
     let wrong = with_graph(|graph| {
-        for first in held {
-            if graph[first].then.contains_key(&lock) {
+        for first in held.iter().filter(|first| **first != lock) {
+            let Some(node) = graph.get(first) else {
+                continue; // an operation that was forgotten, and its store is gone
+            };
+            if node.then.contains_key(&lock) || again && node.kind == Kind::Keys {
                 continue;
             }
             if let Some(way) = way(graph, lock, *first) {
                 return Some(told(graph, &way, *first, lock));
             }
-            let here = Backtrace::force_capture().to_string();
             if let Some(node) = graph.get_mut(first) {
-                node.then.insert(lock, here);
+                node.then.insert(lock, Backtrace::force_capture());
             }
         }
         None
     });
-    if let Some(wrong) = wrong {
+    // A panic while another one unwinds would end the process.
+    if let (Some(wrong), false) = (wrong, std::thread::panicking()) {
         panic!("{wrong}\nhere:\n{}", Backtrace::force_capture());
     }
 }
 
-/// The edges from one lock to another, if there are.
+/// The edges from one lock to another, if there are, by way of locks that are still there.
 fn way(graph: &HashMap<usize, Node>, from: usize, to: usize) -> Option<Vec<(usize, usize)>> {
     let mut came: HashMap<usize, usize> = HashMap::new();
     let mut next = vec![from];
@@ -139,7 +159,9 @@ fn way(graph: &HashMap<usize, Node>, from: usize, to: usize) -> Option<Vec<(usiz
             way.reverse();
             return Some(way);
         }
-        for then in graph.get(&at).into_iter().flat_map(|node| node.then.keys()) {
+        let node = graph.get(&at);
+        let node = node.filter(|node| node.alive.strong_count() > 0);
+        for then in node.into_iter().flat_map(|node| node.then.keys()) {
             if *then != from && !came.contains_key(then) {
                 came.insert(*then, at);
                 next.push(*then);
@@ -150,7 +172,10 @@ fn way(graph: &HashMap<usize, Node>, from: usize, to: usize) -> Option<Vec<(usiz
 }
 
 fn told(graph: &HashMap<usize, Node>, way: &[(usize, usize)], held: usize, lock: usize) -> String {
-    let name = |lock: &usize| format!("{} {lock:#x}", graph[lock].name);
+    let name = |lock: &usize| match graph[lock].kind {
+        Kind::One => format!("the lock of a Serializing ({lock:#x})"),
+        Kind::Keys => format!("a key of a PerKey's table ({lock:#x})"),
+    };
     let mut text = format!(
         "perkey: locks taken in two orders: {} while {} is held, but elsewhere",
         name(&lock),

@@ -1,7 +1,7 @@
 //! [`PerKey`]: one lock per key around the operations on it.
 
 use crate::mutant::mutant;
-use crate::storage::order::Ranked;
+use crate::storage::order::{Kind, Ranked};
 use crate::storage::{Digest, Failure, Intent, Layer, Scope};
 use crate::{KeyGuard, KeyLock, LockTable, ManyGuard};
 use std::fmt;
@@ -13,9 +13,13 @@ use std::sync::Arc;
 /// keys are free, and the operation undone.
 ///
 /// Operations on several keys take all their locks at once ([`LockTable::lock_many`]): in whatever order threads ask, they do not
-/// deadlock. A thread that is inside an operation already and would have to wait for a key out of order gets
+/// deadlock. A thread that is inside an operation already and would have to wait for one of several keys out of order gets
 /// [`Error::WouldDeadlock`](crate::storage::Error::WouldDeadlock). Operations on the store as a whole (listing, the search for a prefix) take
 /// no lock.
+///
+/// An operation inside another one that has a single key *waits* for that, whatever its thread holds: a closure on one key may use another one as long as no
+/// closure does it the other way round, or both wait for ever. Where they may cross, enter an [`operation`](crate::storage::Storage::operation) on
+/// all keys first.
 ///
 /// ```
 /// use perkey::storage::{BoxError, Digest, Memory, PerKey, Storage};
@@ -73,7 +77,8 @@ impl<S> PerKey<S> {
         &self.table
     }
 
-    /// A handle on the lock of a key: whoever holds it keeps all operations on the key out but his own.
+    /// A handle on the lock of a key: whoever holds it keeps all operations on the key out but his own. It can also be tried, or
+    /// waited for no longer than one likes, before an operation that would wait for as long as it takes.
     ///
     /// ```
     /// use perkey::storage::{Memory, PerKey, Storage};
@@ -83,6 +88,9 @@ impl<S> PerKey<S> {
     /// let lock = store.key_lock(&key);
     /// let _guard = lock.lock();
     /// assert_eq!(store.load(&key).unwrap(), "apple"); // ours
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(store.key_lock(&key).try_lock().is_none()));
+    /// });
     /// ```
     pub fn key_lock(&self, key: &Digest) -> KeyLock<'_, Digest> {
         self.table.handle(key)
@@ -132,7 +140,11 @@ impl<S: crate::storage::Storage> Layer for PerKey<S> {
                 _rank: None,
             });
         }
-        let rank = Ranked::enter(&self.table, "the table of a PerKey");
+        let rank = Ranked::enter(&self.table, Kind::Keys, || match scope {
+            Scope::Key(key) => !self.table.is_held(key),
+            Scope::Keys(keys) => !keys.iter().all(|key| self.table.is_held(key)),
+            Scope::Store => false,
+        });
         let locks = match scope {
             Scope::Key(_) if mutant("one_lock_for_all_keys") => {
                 Locks::One(self.table.lock(&Digest::new([0; 32])))
@@ -155,6 +167,9 @@ impl<S: crate::storage::Storage> Layer for PerKey<S> {
 impl<S: Clone> Clone for PerKey<S> {
     /// Another handle: the same locks.
     fn clone(&self) -> Self {
+        if mutant("clone_with_its_own_lock") {
+            return Self::new(self.inner.clone());
+        }
         Self::with_table(self.inner.clone(), self.table.clone())
     }
 }

@@ -122,6 +122,13 @@ impl ToKey for Digest {
 
 impl ToKey for Prefix {
     fn to_key(&self) -> Result<Key, BadKey> {
+        let digits = self.digits();
+        if digits < Self::LEAST {
+            return Err(BadKey {
+                key: self.to_string(),
+                why: ParseError::TooShort { digits },
+            });
+        }
         Ok(self.whole().map_or(Key::Short(*self), Key::Full))
     }
 }

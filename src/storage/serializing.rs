@@ -1,7 +1,7 @@
 //! [`Serializing`]: one lock around every operation.
 
 use crate::mutant::mutant;
-use crate::storage::order::Ranked;
+use crate::storage::order::{Kind, Ranked};
 use crate::storage::{Failure, Intent, Layer, Scope};
 use crate::{ReentrantLock, ReentrantLockGuard};
 use std::fmt;
@@ -93,7 +93,7 @@ impl<S: crate::storage::Storage> Layer for Serializing<S> {
     }
 
     fn enter(&self, _: Scope<'_>, intent: Intent) -> Result<Serial<'_>, Failure> {
-        let rank = Ranked::enter(&self.lock, "a Serializing's lock");
+        let rank = Ranked::enter(&self.lock, Kind::One, || !self.lock.is_held());
         let free = mutant("serializing_without_lock")
             || (mutant("serializing_reads_without_lock") && intent == Intent::Read);
         Ok(Serial {
@@ -110,6 +110,9 @@ impl<S: crate::storage::Storage> Layer for Serializing<S> {
 impl<S: Clone> Clone for Serializing<S> {
     /// Another handle: the same lock.
     fn clone(&self) -> Self {
+        if mutant("clone_with_its_own_lock") {
+            return Self::new(self.inner.clone());
+        }
         Self::with_lock(self.inner.clone(), self.lock.clone())
     }
 }

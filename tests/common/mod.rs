@@ -176,6 +176,11 @@ impl Task {
         stat[stat.rfind(')')? + 1..].trim_start().chars().next()
     }
 
+    /// Does it sleep at this moment?
+    pub fn is_asleep(&self) -> bool {
+        self.state() == Some('S')
+    }
+
     /// Polls until the thread sleeps, and goes on sleeping for a while.
     #[track_caller]
     pub fn until_asleep(&self) {

@@ -177,12 +177,13 @@ impl Storage for Files {
     type Error = Failure;
 
     fn operation_context(&self, scope: Scope<'_>, intent: Intent) -> Result<Pending<'_>, Failure> {
-        let page = self.shared.journal.page(scope);
+        let page = self.shared.journal.page(scope, intent);
         Ok(Pending { page, intent })
     }
 
     fn leave(&self, context: Pending<'_>) -> Result<(), Failure> {
-        commit::commit(&self.shared.root, context.page.leave())
+        let page = context.page;
+        page.leave(|changes| commit::commit(&self.shared.root, changes))
     }
 
     fn get(&self, context: &mut Pending<'_>, key: &Digest) -> Result<Option<Bytes>, Failure> {
@@ -227,7 +228,7 @@ impl Storage for Files {
         each: &mut dyn FnMut(Digest) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let stored = self.shared.root.keys(prefix)?;
-        let keys = context.page.keys(prefix, stored);
+        let keys = context.page.keys(prefix.range(), stored);
         let _ = keys.into_iter().try_for_each(each);
         Ok(())
     }

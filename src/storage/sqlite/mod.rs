@@ -190,17 +190,16 @@ impl Storage for Sqlite {
     type Context<'a> = Pending<'a>;
     type Error = Failure;
 
-    fn operation_context(&self, scope: Scope<'_>, _: Intent) -> Result<Pending<'_>, Failure> {
+    fn operation_context(&self, scope: Scope<'_>, intent: Intent) -> Result<Pending<'_>, Failure> {
         Ok(Pending {
-            changes: self.shared.journal.page(scope),
-            seen: self.shared.seen.page(scope),
+            changes: self.shared.journal.page(scope, intent),
+            seen: self.shared.seen.page(scope, Intent::Write), // for reads, too: it tells the operation around it
         })
     }
 
     fn leave(&self, context: Pending<'_>) -> Result<(), Failure> {
         let Pending { changes, seen } = context;
-        let changes = changes.leave();
-        if !changes.is_empty() {
+        changes.leave(|changes| {
             let commit = Commit::new(changes, &seen);
             let turn = self.shared.turn.lock();
             let done = self.shared.pool.with(|connection| commit.apply(connection));
@@ -210,8 +209,9 @@ impl Storage for Sqlite {
                 return Err(Failure::Busy(self.shared.pool.at(why)));
             }
             commit.tell(&seen);
-        }
-        seen.leave();
+            Ok(())
+        })?;
+        seen.hand_over();
         Ok(())
     }
 
@@ -274,7 +274,7 @@ impl Storage for Sqlite {
             let stored = self.batch(&range)?;
             let last = (stored.len() == BATCH).then(|| stored[BATCH - 1]);
             let part = *range.start()..=last.unwrap_or(*range.end());
-            let keys = context.changes.keys_in(part, stored);
+            let keys = context.changes.keys(part, stored);
             if keys.into_iter().try_for_each(&mut *each).is_break() {
                 return Ok(());
             }
