@@ -17,7 +17,7 @@ fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
 
 /// The path cannot be opened as a store: `why`. Nothing is touched.
 #[track_caller]
-fn is_refused(path: &Path, why: &str) {
+fn is_refused(path: &Path, why: &str) -> Failure {
     let dir = path.parent().unwrap();
     let before = contents(dir);
     let e = Sqlite::open(path).unwrap_err();
@@ -25,6 +25,7 @@ fn is_refused(path: &Path, why: &str) {
     assert!(text.contains(&path.display().to_string()), "{text}");
     assert!(text.contains(why), "{text}");
     assert_eq!(contents(dir), before, "something was touched");
+    e
 }
 
 #[test]
@@ -112,7 +113,8 @@ fn what_is_no_database_is_refused() {
     ] {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
-        is_refused(&path, "file is not a database");
+        let e = is_refused(&path, "file is not a database");
+        assert!(matches!(e, Failure::Corrupt(_)), "{e:?}");
     }
     fs::create_dir(dir.path().join("folder")).unwrap();
     is_refused(&dir.path().join("folder"), "is a directory");
