@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 /// All files of a directory.
 fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
@@ -17,7 +18,7 @@ fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
 
 /// The path cannot be opened as a store: `why`. Nothing is touched.
 #[track_caller]
-fn is_refused(path: &Path, why: &str) {
+fn is_refused(path: &Path, why: &str) -> Failure {
     let dir = path.parent().unwrap();
     let before = contents(dir);
     let e = Sqlite::open(path).unwrap_err();
@@ -25,6 +26,7 @@ fn is_refused(path: &Path, why: &str) {
     assert!(text.contains(&path.display().to_string()), "{text}");
     assert!(text.contains(why), "{text}");
     assert_eq!(contents(dir), before, "something was touched");
+    e
 }
 
 #[test]
@@ -112,7 +114,8 @@ fn what_is_no_database_is_refused() {
     ] {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
-        is_refused(&path, "file is not a database");
+        let e = is_refused(&path, "file is not a database");
+        assert!(matches!(e, Failure::Corrupt(_)), "{e:?}");
     }
     fs::create_dir(dir.path().join("folder")).unwrap();
     is_refused(&dir.path().join("folder"), "is a directory");
@@ -310,17 +313,24 @@ fn a_store_that_somebody_is_writing_to_can_be_opened_and_read() {
     let path = dir.path().join("s.db");
     let key = open(&path).save("apple").unwrap();
     let writer = raw(&path);
-    writer
-        .execute_batch("BEGIN IMMEDIATE; DELETE FROM perkey")
-        .unwrap();
-    let impatient = Sqlite::options().busy_timeout(std::time::Duration::ZERO);
-    assert_eq!(impatient.open(&path).unwrap().load(&key).unwrap(), "apple");
-    writer
-        .execute_batch("ROLLBACK; PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
-        .unwrap();
-    drop(writer);
-    let other = raw(dir.path().join("new.db"));
+    let change = "BEGIN IMMEDIATE; DELETE FROM perkey";
+    writer.execute_batch(change).unwrap();
+    let impatient = Sqlite::options().busy_timeout(Duration::ZERO);
+    let store = impatient.open(&path).unwrap();
+    assert_eq!(store.load(&key).unwrap(), "apple");
+    writer.execute_batch("COMMIT").unwrap();
+    assert!(!store.contains(&key).unwrap());
+}
+
+#[test]
+fn a_store_cannot_be_made_while_somebody_has_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let other = raw(&path);
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let opened = impatient.open(dir.path().join("new.db"));
+    let impatient = Sqlite::options().busy_timeout(Duration::ZERO);
+    let opened = impatient.open(&path);
     assert!(matches!(opened, Err(Failure::Busy(_))), "{opened:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    impatient.open(&path).unwrap();
 }

@@ -10,10 +10,21 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Would fail at once if the database were locked.
+/// Waits for a lock as short as can be.
 fn impatient(path: &std::path::Path) -> Sqlite {
     let options = Sqlite::options().sync(false).connections(2);
     options.busy_timeout(Duration::ZERO).open(path).unwrap()
+}
+
+/// Each needs the lock for longer than a seventh of the time that any would wait for it; but they do not ask for it before it is free.
+#[test]
+fn those_who_write_much_wait_for_each_other_however_long_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = impatient(&dir.path().join("s.db"));
+    each_thread(|thread| {
+        store.save(vec![thread as u8; 20_000_000]).unwrap();
+    });
+    assert_eq!(store.list().unwrap().len(), THREADS);
 }
 
 #[test]
@@ -49,6 +60,29 @@ fn eight_threads_on_keys_of_their_own_are_never_busy_without_a_layer() {
         }
     });
     assert_eq!(store.list().unwrap().len(), THREADS * 51);
+}
+
+/// Most of them find no connection, open one and close it again.
+#[test]
+fn a_connection_that_is_opened_or_closed_keeps_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Sqlite::options().sync(false).connections(0);
+    for n in 0..20 {
+        let path = dir.path().join(format!("{n}.db"));
+        let store = options
+            .clone()
+            .busy_timeout(Duration::ZERO)
+            .open(path)
+            .unwrap();
+        let start = Together::default();
+        each_thread(|thread| {
+            start.wait();
+            for n in 0..10 {
+                let key = store.save(format!("{thread} {n}")).unwrap();
+                store.load(&key).unwrap();
+            }
+        });
+    }
 }
 
 #[test]

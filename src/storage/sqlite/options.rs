@@ -7,6 +7,10 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::time::Duration;
 
+/// The shortest time to wait for a lock. Somebody who reads while the index of the log is being written takes the lock of those who write, to
+/// look at it once more; so that would be busy without any reason that one could see.
+const LEAST: Duration = Duration::from_millis(100);
+
 /// How a store in a database is opened; see [`Sqlite::options`].
 ///
 /// ```
@@ -40,7 +44,8 @@ impl Default for SqliteOptions {
 
 impl SqliteOptions {
     /// How long to wait while somebody else is writing to the file, in another process or through another store. Then it is
-    /// [`Error::Busy`](crate::storage::Error::Busy). Ten seconds unless told otherwise.
+    /// [`Error::Busy`](crate::storage::Error::Busy). Ten seconds unless told otherwise, and a tenth of a second in any case: now and then SQLite
+    /// needs a lock for an instant, even to read.
     ///
     /// ```
     /// use perkey::storage::Sqlite;
@@ -50,11 +55,12 @@ impl SqliteOptions {
     /// ```
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        self.busy_timeout = timeout.max(LEAST);
         self
     }
 
-    /// How many connections to keep open at most, eight unless told otherwise. If more are needed at once, more are opened, and closed after use.
+    /// How many connections to keep open at most: eight unless told otherwise, and one in any case. If more are needed at once, more are
+    /// opened, and closed after use.
     ///
     /// ```
     /// use perkey::storage::Sqlite;
