@@ -36,6 +36,8 @@
 //! on *other* keys has done inside the closure was complete when it returned, and stays.
 
 mod backend;
+#[cfg(all(feature = "test-util", not(perkey_loom)))]
+pub mod conformance;
 mod digest;
 mod error;
 mod journal;
