@@ -1,9 +1,9 @@
 //! What a layer owes to what is inside it: entered for every operation, after the layer, and left before it.
 
-use super::faults::{at, caught, each};
+use super::faults::{caught, each, every};
 use super::faulty::{Faults, Faulty};
 use super::model::Model;
-use super::ops::{Name, Op, KEYS};
+use super::ops::{Name, Op, K, KEYS};
 use super::probe::{Event, Log, Probe, Step};
 use super::{Part, Promise};
 use crate::owner::Owner;
@@ -63,9 +63,9 @@ pub fn chain<S: Storage + Send + Sync + 'static>(wrap: impl Fn(Inner) -> S) {
     let store = Probe::new("outer", &log, wrap(Inner::new(&log, &faults)));
     let before = Model::with(["one", "two"]);
     let fails = [
-        Op::FailUpdate(Name::Full(KEYS[0])),
-        Op::FailInsert(KEYS[2]),
-        Op::Load(Name::Full(KEYS[2])),
+        Op::FailUpdate(Name::Full(K::ALL[0])),
+        Op::FailInsert(K::ALL[2]),
+        Op::Load(Name::Full(K::ALL[2])),
         Op::Evict(Name::Short("beef")),
     ];
     for op in each().iter().chain(&fails) {
@@ -75,20 +75,15 @@ pub fn chain<S: Storage + Send + Sync + 'static>(wrap: impl Fn(Inner) -> S) {
         let events = log.take();
         assert!(!events.is_empty(), "{op:?}: entered nothing");
         in_order(&format!("{op:?}"), &events);
-        for call in 0.. {
-            let mut any = false;
-            for fault in at(call) {
-                before.restore(&store);
-                log.take();
-                faults.arm(fault);
-                let _ = caught(|| op.attempt(&store));
-                any |= faults.disarm();
-                in_order(&format!("{op:?}, {fault:?}"), &log.take());
-            }
-            if !any {
-                break;
-            }
-        }
+        every(|fault| {
+            before.restore(&store);
+            log.take();
+            faults.arm(fault);
+            let _ = caught(|| op.attempt(&store));
+            let struck = faults.disarm();
+            in_order(&format!("{op:?}, {fault:?}"), &log.take());
+            struck
+        });
     }
     panics(&store, &log);
 }

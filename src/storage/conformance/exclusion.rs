@@ -1,8 +1,8 @@
 //! Who waits for whom: an operation for another one on its key, by whatever name; on other keys as promised; inside itself never.
 
-use super::histories::Dice;
+use super::draw::Dice;
 use super::model::Model;
-use super::ops::{Name, Op, KEYS, SHARED, SHORT};
+use super::ops::{Name, Op, K, KEYS, SHARED, SHORT};
 use super::{Part, Promise};
 use crate::storage::{BoxError, Intent, Scope, Storage};
 use crate::sync::threads::{self, pause, Gate};
@@ -29,7 +29,7 @@ pub fn exclusion<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promi
     let store = Arc::new(make());
     let before = Model::with(["one", "two"]);
     if promise != Promise::Nothing {
-        let [a, b, c] = KEYS;
+        let [a, b, c] = K::ALL;
         let mut pairs: Vec<(Op, Op)> = Vec::new();
         for holds in holders() {
             for comes in comers() {
@@ -38,7 +38,7 @@ pub fn exclusion<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promi
         }
         if promise == Promise::Serial {
             for comes in [
-                Op::SaveAs(b, b"new".to_vec()),
+                Op::SaveAs(b, "new".into()),
                 Op::Load(Name::Full(c)),
                 Op::Contains(Name::Full(b)),
                 Op::List,
@@ -68,20 +68,20 @@ pub fn exclusion<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promi
 
 /// Operations that hold the first key while a closure runs.
 fn holders() -> Vec<Op> {
-    let [a, b, _] = KEYS;
+    let [a, b, _] = K::ALL;
     vec![
         Op::Append(Name::Full(a), b'+'),
         Op::Append(SHORT[0], b'+'),
-        Op::SaveBoth([b, a], b"new".to_vec()),
+        Op::SaveBoth([b, a], "new".into()),
     ]
 }
 
 /// Operations that need the first key.
 fn comers() -> Vec<Op> {
-    let [a, b, c] = KEYS;
+    let [a, b, c] = K::ALL;
     vec![
-        Op::SaveAs(a, b"new".to_vec()),
-        Op::SaveBoth([c, a], b"new".to_vec()),
+        Op::SaveAs(a, "new".into()),
+        Op::SaveBoth([c, a], "new".into()),
         Op::Load(Name::Full(a)),
         Op::Load(Name::Upper(a)),
         Op::Load(SHORT[0]),
@@ -91,7 +91,7 @@ fn comers() -> Vec<Op> {
         Op::Evict(SHORT[0]),
         Op::Append(Name::Full(a), b'-'),
         Op::Clear(Name::Upper(a)),
-        Op::GetOrInsert(a, b"new".to_vec()),
+        Op::GetOrInsert(a, "new".into()),
         Op::Rename(SHORT[0], c),
         Op::Rename(Name::Full(c), a),
         Op::Expand(Name::Full(a)),
@@ -120,7 +120,8 @@ fn waits<S: Storage + Send + Sync + 'static>(store: &Arc<S>, holds: &Op, comes: 
     };
     match holds {
         Op::SaveBoth(keys, _) => {
-            let op = store.operation(Scope::Keys(keys), Intent::Write);
+            let keys = keys.map(K::digest);
+            let op = store.operation(Scope::Keys(&keys), Intent::Write);
             let op = op.expect("an operation on two keys");
             hold();
             op.leave().expect("nothing was changed");
@@ -214,5 +215,5 @@ pub(super) fn unseen<S: Storage + Send + Sync + 'static>(make: &impl Fn() -> S, 
         "others see what was not left"
     );
     op.leave().expect("the operation is left");
-    assert_eq!(look().0, [c, a]);
+    assert_eq!(look().0, [a, c]);
 }

@@ -2,7 +2,7 @@
 
 use super::faulty::{Fault, Faults, How, Injected, Primitive, When};
 use super::model::Model;
-use super::ops::{Name, Op, Ret, KEYS, SHORT};
+use super::ops::{Name, Op, K, SHORT};
 use super::Part;
 use crate::storage::{BoxError, Error, Storage};
 use crate::sync::threads;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 /// One of each operation, on a store with values under the first two keys.
 pub(super) fn each() -> Vec<Op> {
-    let [a, b, c] = KEYS;
+    let [a, b, c] = K::ALL;
     let full = Name::Full;
-    let value = || b"new".to_vec();
+    let value = || "new".into();
     vec![
         Op::SaveAs(c, value()),
         Op::SaveAs(a, value()),
@@ -41,17 +41,26 @@ pub(super) fn each() -> Vec<Op> {
     ]
 }
 
-/// All faults at a given call.
-pub(super) fn at(call: usize) -> impl Iterator<Item = Fault> {
-    let all = Primitive::ALL.into_iter();
-    let all = all.flat_map(|at| [When::Before, When::After].map(|when| (at, when)));
-    let all = all.flat_map(|(at, when)| [How::Error, How::Panic].map(|how| (at, when, how)));
-    all.map(move |(at, when, how)| Fault {
-        at,
-        call,
-        when,
-        how,
-    })
+/// Tries every fault at every call, as long as there is a call at which one strikes: `tried` says so.
+pub(super) fn every(mut tried: impl FnMut(Fault) -> bool) {
+    for call in 0.. {
+        let mut any = false;
+        for at in Primitive::ALL {
+            for when in [When::Before, When::After] {
+                for how in [How::Error, How::Panic] {
+                    any |= tried(Fault {
+                        at,
+                        call,
+                        when,
+                        how,
+                    });
+                }
+            }
+        }
+        if !any {
+            return;
+        }
+    }
 }
 
 /// Lets every primitive fail, and panic, at each of its calls in every operation, before and after it has done its work.
@@ -76,34 +85,28 @@ pub fn faults<S: Storage + Send + Sync + 'static>(make: impl Fn(&Faults) -> S) {
     for op in each() {
         let mut after = before.clone();
         let ret = after.invoke(&op);
-        // As far as calls go: every primitive has its last one somewhere.
-        for call in 0.. {
-            let mut any = false;
-            for fault in at(call) {
-                before.restore(&*store);
-                faults.arm(fault);
-                let result = caught(|| op.attempt(&*store));
-                if !faults.disarm() {
-                    continue;
-                }
-                any = true;
-                struck += 1;
-                comes_out(&op, fault, result);
-                let now = Model::of(&*store);
-                let left = fault.at == Primitive::Leave && fault.when == When::After;
-                assert!(
-                    now == before && !(left && !op.is_short()) || now == after && left,
-                    "{op:?}, {fault:?}: it was {before:?}, and is {now:?} now"
-                );
-                nothing_is_locked(&store);
-                before.restore(&*store);
-                assert_eq!(op.run(&*store), ret, "{op:?} again, after {fault:?}");
-                assert_eq!(Model::of(&*store), after, "{op:?} again, after {fault:?}");
+        every(|fault| {
+            before.restore(&*store);
+            faults.arm(fault);
+            let result = caught(|| op.attempt(&*store));
+            if !faults.disarm() {
+                return false;
             }
-            if !any {
-                break;
-            }
-        }
+            struck += 1;
+            comes_out(&op, fault, result);
+            let now = Model::of(&*store);
+            let left = fault.at == Primitive::Leave && fault.when == When::After;
+            let old = now == before && (op.is_short() || !left);
+            assert!(
+                old || now == after && left,
+                "{op:?}, {fault:?}: it was {before:?}, and is {now:?} now"
+            );
+            nothing_is_locked(&store);
+            before.restore(&*store);
+            assert_eq!(op.run(&*store), ret, "{op:?} again, after {fault:?}");
+            assert_eq!(Model::of(&*store), after, "{op:?} again, after {fault:?}");
+            true
+        });
     }
     assert!(
         struck > 0,
@@ -140,9 +143,9 @@ fn comes_out<R: std::fmt::Debug>(
 pub(super) fn nothing_is_locked<S: Storage + Send + Sync + 'static>(store: &Arc<S>) {
     let store = store.clone();
     let task = threads::start("an operation after another one that failed", move || {
-        for key in KEYS {
+        for key in K::ALL {
             store
-                .update(&key, |old| Ok::<_, BoxError>(old))
+                .update(&key.digest(), Ok::<_, BoxError>)
                 .expect("an update that changes nothing");
         }
         store.list().expect("a listing");
@@ -152,53 +155,42 @@ pub(super) fn nothing_is_locked<S: Storage + Send + Sync + 'static>(store: &Arc<
 
 /// A value on its way from one store to another is always in one of them.
 fn transfers<S: Storage + Send + Sync + 'static>(make: impl Fn(&Faults) -> S) {
-    let [a, ..] = KEYS;
     let (here_faults, there_faults) = (Faults::new(), Faults::new());
     let (here, there) = (Arc::new(make(&here_faults)), Arc::new(make(&there_faults)));
     let (full, none) = (Model::with(["one"]), Model::default());
-    for target_has_it in [false, true] {
-        for name in [Name::Full(a), SHORT[0]] {
-            for faults in [&here_faults, &there_faults] {
-                for call in 0.. {
-                    let mut any = false;
-                    for fault in at(call) {
-                        full.restore(&*here);
-                        if target_has_it { &full } else { &none }.restore(&*there);
-                        faults.arm(fault);
-                        let result = caught(|| here.transfer(&name, &*there));
-                        if !faults.disarm() {
-                            continue;
-                        }
-                        any = true;
-                        comes_out(&"a transfer", fault, result);
-                        let now = (Model::of(&*here), Model::of(&*there));
-                        assert!(
-                            (now.0 == full || now.0 == none) && (now.1 == full || now.1 == none),
-                            "a transfer, {fault:?}: something else is there now: {now:?}"
-                        );
-                        assert!(
-                            now.0 == full || now.1 == full,
-                            "a transfer, {fault:?}: the value is lost"
-                        );
-                        nothing_is_locked(&here);
-                        nothing_is_locked(&there);
-                        full.restore(&*here);
-                        let again = here.transfer(&name, &*there);
-                        assert_eq!(again.expect("a transfer, tried again"), a);
-                        assert_eq!(
-                            (Model::of(&*here), Model::of(&*there)),
-                            (none.clone(), full.clone())
-                        );
-                    }
-                    if !any {
-                        break;
-                    }
+    let one_of_both = |model: &Model| *model == full || *model == none;
+    for (name, there_before) in [
+        (Name::Full(K::A), &none),
+        (SHORT[0], &none),
+        (Name::Full(K::A), &full),
+    ] {
+        for faults in [&here_faults, &there_faults] {
+            every(|fault| {
+                full.restore(&*here);
+                there_before.restore(&*there);
+                faults.arm(fault);
+                let result = caught(|| here.transfer(&name, &*there));
+                if !faults.disarm() {
+                    return false;
                 }
-            }
+                comes_out(&"transfer", fault, result);
+                let now = (Model::of(&*here), Model::of(&*there));
+                assert!(
+                    one_of_both(&now.0) && one_of_both(&now.1),
+                    "transfer, {fault:?}: something else is there now: {now:?}"
+                );
+                assert!(
+                    now.0 == full || now.1 == full,
+                    "transfer, {fault:?}: the value is lost"
+                );
+                nothing_is_locked(&here);
+                nothing_is_locked(&there);
+                full.restore(&*here);
+                here.transfer(&name, &*there).expect("tried again");
+                let now = (Model::of(&*here), Model::of(&*there));
+                assert_eq!(now, (none.clone(), full.clone()), "transfer again");
+                true
+            });
         }
     }
-    assert_eq!(
-        Op::Load(Name::Full(a)).run(&*there),
-        Ret::Value(b"one".to_vec())
-    );
 }

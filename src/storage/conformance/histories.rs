@@ -5,8 +5,9 @@
 //! 1990). The search for it is `stateright`'s [`LinearizabilityTester`]. A lost update, a value that is made twice, a stale read or a phantom has
 //! no such order.
 
+use super::draw::{promised, Dice};
 use super::model::Model;
-use super::ops::{Name, Op, Ret, KEYS, NOBODY, SHARED, SHORT};
+use super::ops::{Name, Op, Ret, K};
 use super::{Part, Promise};
 use crate::storage::Storage;
 use crate::sync::threads::{self, Gate};
@@ -49,7 +50,7 @@ impl History {
 
     /// # Panics
     /// If no order of the operations explains what they returned.
-    pub(super) fn check(&self, model: Model) {
+    pub(super) fn check(&self, model: &Model) {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tester = LinearizabilityTester::new(model.clone());
         for line in &*lines {
@@ -72,22 +73,6 @@ impl History {
             drop(lines);
             panic!("{text}");
         }
-    }
-
-    /// How many operations were called while another one was under way.
-    pub(super) fn overlaps(&self) -> usize {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut running, mut overlaps) = (0, 0);
-        for line in &*lines {
-            match line {
-                Line::Call(..) => {
-                    overlaps += usize::from(running > 0);
-                    running += 1;
-                }
-                Line::Return(..) => running -= 1,
-            }
-        }
-        overlaps
     }
 }
 
@@ -144,10 +129,10 @@ pub fn handles<S: Storage + Send + Sync + 'static, const N: usize>(
         let programs: Vec<_> = (0..THREADS)
             .map(|_| {
                 let length = 1 + dice.next() % LENGTH;
-                (0..length).map(|_| draw(&mut dice, promise)).collect()
+                (0..length).map(|_| promised(&mut dice, promise)).collect()
             })
             .collect();
-        run(&stores, programs).check(before);
+        run(&stores, programs).check(&before);
     }
 }
 
@@ -176,65 +161,8 @@ pub(super) fn run<S: Storage + Send + Sync + 'static, const N: usize>(
     for task in tasks {
         task.join();
     }
-    for key in KEYS {
+    for key in K::ALL {
         history.run(last, &stores[0], &Op::Load(Name::Full(key)));
     }
     history
-}
-
-/// An operation that the promise makes a step of its own.
-fn draw(dice: &mut Dice, promise: Promise) -> Op {
-    let key = KEYS[dice.below(3)];
-    let other = KEYS[dice.below(3)];
-    let value = vec![b'a' + u8::try_from(dice.below(26)).unwrap_or(0)];
-    let byte = value[0];
-    if promise == Promise::Nothing {
-        return match dice.below(3) {
-            0 => Op::SaveAs(key, value),
-            1 => Op::Load(Name::Full(key)),
-            _ => Op::Contains(Name::Full(key)),
-        };
-    }
-    let at = dice.below(3);
-    let name = match dice.below(if promise == Promise::Serial { 8 } else { 6 }) {
-        0 => Name::Upper(KEYS[at]),
-        1 => SHORT[at],
-        6 => SHARED,
-        7 => NOBODY,
-        _ => Name::Full(KEYS[at]),
-    };
-    match dice.below(if promise == Promise::Serial { 18 } else { 14 }) {
-        0 => Op::SaveAs(key, value),
-        1 => Op::SaveBoth([key, other], value),
-        2 => Op::Load(name),
-        3 => Op::LoadMany(vec![key, other]),
-        4 => Op::Contains(name),
-        5 => Op::Evict(name),
-        6..=8 => Op::Append(name, byte),
-        9 => Op::Clear(name),
-        10 => Op::FailUpdate(name),
-        11 => Op::GetOrInsert(key, value),
-        12 => Op::FailInsert(key),
-        13 | 14 => Op::Rename(name, other),
-        15 => Op::Expand(name),
-        16 => Op::Shrink(name),
-        _ => Op::List,
-    }
-}
-
-/// Numbers that follow from a first one (splitmix64).
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, n: u64) -> usize {
-        usize::try_from(self.next() % n).unwrap_or(0)
-    }
 }

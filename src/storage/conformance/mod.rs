@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`semantics`] | what every operation returns, leaves and takes back; keys by all their names; operations in operations |
 //! | [`exclusion`] | who waits for whom, and who must not |
+//! | [`races`] | updates that are lost, values that are made twice, values that go to and fro |
 //! | [`histories`], [`handles`] | linearizability: what three threads were told by small programs on three keys is explained by one order |
 //! | [`faults`] | an error and a panic at each call of each primitive: the old state or the new one, no lock left |
 //! | [`chain`] | the inner context: always entered, after the layer, and left before it |
@@ -31,14 +32,17 @@
 //! Under loom the suite is not there: it is made for larger programs than loom can explore.
 
 mod chain;
+mod draw;
 mod exclusion;
 mod faults;
 mod faulty;
 mod histories;
+mod listing;
 mod model;
 mod nested;
 mod ops;
 mod probe;
+mod races;
 mod semantics;
 mod short;
 #[cfg(perkey_shuttle)]
@@ -50,6 +54,7 @@ pub use faults::faults;
 pub use faulty::{Fault, Faults, Faulty, How, Injected, Primitive, When};
 pub use histories::{handles, histories};
 pub use probe::{Event, Log, Probe, Step};
+pub use races::races;
 pub use semantics::semantics;
 #[cfg(perkey_shuttle)]
 pub use shuttle::shuttle;
@@ -57,6 +62,7 @@ pub use shuttle::shuttle;
 #[cfg(feature = "tracing")]
 use crate::storage::Traced;
 use crate::storage::{PerKey, Serializing, Storage};
+use std::cell::RefCell;
 
 /// What a store promises to threads that use it at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,8 +112,8 @@ pub fn backend<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S) {
     let make = &make;
     stack(make, Promise::Nothing);
     faults(|faults| Faulty::new(make(), faults));
-    wrapped(make, |inner| Serializing::new(inner), Promise::Serial);
-    wrapped(make, |inner| PerKey::new(inner), Promise::PerKey);
+    wrapped(make, Serializing::new, Promise::Serial);
+    wrapped(make, PerKey::new, Promise::PerKey);
     wrapped(
         make,
         |inner| Serializing::new(PerKey::new(inner)),
@@ -167,8 +173,7 @@ fn wrapped<B: Storage, S: Storage + Send + Sync + 'static>(
 pub fn backend_without_rollback<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S) {
     fn stack<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promise: Promise) {
         semantics::plain(&make);
-        exclusion(&make, promise);
-        histories(&make, promise);
+        concurrent(make, promise);
     }
     let make = &make;
     stack(make, Promise::Nothing);
@@ -188,9 +193,16 @@ pub fn backend_without_rollback<S: Storage + Send + Sync + 'static>(make: impl F
 /// # Panics
 /// If it does not keep the promise, or what is said of layers in general.
 pub fn layer<S: Storage + Send + Sync + 'static>(wrap: impl Fn(Inner) -> S, promise: Promise) {
-    let log = Log::new();
-    stack(|| wrap(Inner::new(&log, &Faults::new())), promise);
-    chain::apart(&log.take(), promise);
+    let logs = RefCell::new(Vec::new());
+    let make = || {
+        let log = Log::new();
+        logs.borrow_mut().push(log.clone());
+        wrap(Inner::new(&log, &Faults::new()))
+    };
+    stack(make, promise);
+    for log in logs.take() {
+        chain::apart(&log.take(), promise);
+    }
     faults(|faults| wrap(Inner::new(&Log::new(), faults)));
     chain(wrap);
 }
@@ -209,6 +221,13 @@ pub fn layer<S: Storage + Send + Sync + 'static>(wrap: impl Fn(Inner) -> S, prom
 pub fn stack<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promise: Promise) {
     semantics(&make);
     exclusion::unseen(&make, promise);
+    concurrent(make, promise);
+}
+
+fn concurrent<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promise: Promise) {
     exclusion(&make, promise);
-    histories(&make, promise);
+    if promise != Promise::Nothing {
+        races(&make);
+    }
+    histories(make, promise);
 }

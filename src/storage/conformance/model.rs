@@ -1,63 +1,58 @@
 //! [`Model`]: the obvious store, in which every operation is a step of its own.
 
-use super::ops::{Name, Op, Ret, Value, KEYS};
-use crate::storage::{Digest, Prefix, Storage};
+use super::ops::{Name, Op, Ret, K};
+use crate::storage::{Bytes, Prefix, Storage};
 use stateright::semantics::SequentialSpec;
 use std::collections::BTreeMap;
 
 /// A map, and what each operation does to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Model(BTreeMap<Digest, Value>);
+pub(super) struct Model(BTreeMap<K, Bytes>);
 
 impl Model {
     /// What a store holds.
     pub(super) fn of<S: Storage>(store: &S) -> Self {
         let keys = store.list().expect("a listing");
         let load = |key| {
-            (
-                key,
-                store.load(&key).expect("a value that is listed").to_vec(),
-            )
+            let value = store.load(&key).expect("a value that is listed");
+            (K::of(&key), value)
         };
         Self(keys.into_iter().map(load).collect())
     }
 
     /// These values under the first keys.
-    pub(super) fn with<const N: usize>(values: [&str; N]) -> Self {
-        let values = values.map(|value| value.as_bytes().to_vec());
-        Self(KEYS.into_iter().zip(values).collect())
+    pub(super) fn with<const N: usize>(values: [&'static str; N]) -> Self {
+        let values = values.map(|value| Bytes::from(value.as_bytes()));
+        Self(K::ALL.into_iter().zip(values).collect())
     }
 
     /// Makes a store hold just this.
     pub(super) fn restore<S: Storage>(&self, store: &S) {
         for key in store.list().expect("a listing") {
-            if !self.0.contains_key(&key) {
+            if !self.0.keys().any(|own| own.digest() == key) {
                 store.evict(&key).expect("a key that is listed goes");
             }
         }
         for (key, value) in &self.0 {
-            store.save_as(key, value).expect("a value is saved");
+            store
+                .save_as(&key.digest(), value)
+                .expect("a value is saved");
         }
     }
 
-    /// The values.
-    pub(super) fn values(&self) -> impl Iterator<Item = (&Digest, &Value)> {
-        self.0.iter()
-    }
-
     /// The key that is meant, or what is said if there is none.
-    fn whole(&self, name: &Name) -> Result<Digest, Ret> {
+    fn whole(&self, name: &Name) -> Result<K, Ret> {
         match name {
             Name::Full(key) | Name::Upper(key) => Ok(*key),
             Name::Short(digits) => {
                 let digits = digits.to_lowercase();
-                let fits = |key: &&Digest| key.to_string().starts_with(&digits);
-                let candidates: Vec<Digest> = self.0.keys().filter(fits).copied().collect();
+                let fits = |key: &&K| key.digest().to_string().starts_with(&digits);
+                let candidates: Vec<K> = self.0.keys().filter(fits).copied().collect();
                 match candidates[..] {
                     [] => Err(Ret::Unknown),
                     [key] => Ok(key),
                     _ => {
-                        let digits = candidates.iter().map(|key| self.unique(key)).max();
+                        let digits = candidates.iter().map(|key| self.unique(*key)).max();
                         Err(Ret::Ambiguous(candidates, digits.unwrap_or_default()))
                     }
                 }
@@ -66,14 +61,14 @@ impl Model {
     }
 
     /// How many digits tell the key from all others.
-    fn unique(&self, key: &Digest) -> usize {
-        let all: Vec<String> = self.0.keys().map(ToString::to_string).collect();
-        let key = key.to_string();
+    fn unique(&self, key: K) -> usize {
+        let all: Vec<String> = self.0.keys().map(|key| key.digest().to_string()).collect();
+        let key = key.digest().to_string();
         let alone = |n: &usize| all.iter().all(|k| *k == key || !k.starts_with(&key[..*n]));
         (0..=key.len()).find(alone).unwrap_or(key.len())
     }
 
-    fn there(&self, name: &Name) -> Result<(Digest, Value), Ret> {
+    fn there(&self, name: &Name) -> Result<(K, Bytes), Ret> {
         let key = self.whole(name)?;
         let value = self.0.get(&key).ok_or(Ret::Unknown)?;
         Ok((key, value.clone()))
@@ -107,7 +102,8 @@ impl Model {
             Op::Append(name, byte) => {
                 let key = self.whole(name)?;
                 let old = self.0.get(&key).cloned();
-                self.0.entry(key).or_default().push(*byte);
+                let new = [old.as_deref().unwrap_or_default(), &[*byte]].concat();
+                self.0.insert(key, new.into());
                 Ret::Saw(old)
             }
             Op::Clear(name) => {
@@ -141,8 +137,8 @@ impl Model {
             Op::Expand(name) => Ret::Key(self.there(name)?.0),
             Op::Shrink(name) => {
                 let (key, _) = self.there(name)?;
-                let digits = self.unique(&key).max(Prefix::LEAST);
-                Ret::Short(key.prefix(digits).expect("at least four digits"))
+                let digits = self.unique(key).max(Prefix::LEAST);
+                Ret::Short(key.digest().prefix(digits).expect("at least four digits"))
             }
             Op::List => Ret::Keys(self.0.keys().copied().collect()),
         })

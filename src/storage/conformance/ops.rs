@@ -1,15 +1,23 @@
 //! [`Op`]: the operations that the suite draws, runs, records and foretells; on three keys, two of which begin alike.
 
 use crate::storage::{
-    BadKey, BoxError, Digest, Error, Intent, Key, Prefix, Scope, Storage, ToKey, Verb,
+    BadKey, BoxError, Bytes, Digest, Error, Intent, Key, Prefix, Scope, Storage, ToKey, Verb,
 };
 use crate::sync::threads::pause;
 
-/// Two keys with four digits in common, and one from elsewhere.
+/// The keys, in ascending order: two with four digits in common, and one from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum K {
+    A,
+    B,
+    C,
+}
+
+/// Their digests.
 pub(super) const KEYS: [Digest; 3] = [
     key([0xab, 0xcd, 0x1f]),
     key([0xab, 0xcd, 0x2f]),
-    key([0x5e, 0xed, 0x3f]),
+    key([0xfe, 0xed, 0x3f]),
 ];
 
 const fn key(first: [u8; 3]) -> Digest {
@@ -20,16 +28,32 @@ const fn key(first: [u8; 3]) -> Digest {
     Digest::new(bytes)
 }
 
-/// A value.
-pub(super) type Value = Vec<u8>;
+impl K {
+    pub(super) const ALL: [Self; 3] = [Self::A, Self::B, Self::C];
+
+    pub(super) const fn digest(self) -> Digest {
+        KEYS[self as usize]
+    }
+
+    /// # Panics
+    /// If it is none of them.
+    pub(super) fn of(digest: &Digest) -> Self {
+        let found = Self::ALL.into_iter().find(|key| key.digest() == *digest);
+        found.unwrap_or_else(|| panic!("a key that nobody has saved: {digest}"))
+    }
+
+    fn all_of(digests: &[Digest]) -> Vec<Self> {
+        digests.iter().map(Self::of).collect()
+    }
+}
 
 /// How a key is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     /// All of it.
-    Full(Digest),
+    Full(K),
     /// All of it, as text in upper case.
-    Upper(Digest),
+    Upper(K),
     /// Its first digits, or those of several keys, or of none.
     Short(&'static str),
 }
@@ -38,7 +62,7 @@ pub(super) enum Name {
 pub(super) const SHORT: [Name; 3] = [
     Name::Short("ABCD1"),
     Name::Short("abcd2f07"),
-    Name::Short("5eed"),
+    Name::Short("feed"),
 ];
 /// The digits that two of the keys have.
 pub(super) const SHARED: Name = Name::Short("abcd");
@@ -48,8 +72,8 @@ pub(super) const NOBODY: Name = Name::Short("beef");
 impl ToKey for Name {
     fn to_key(&self) -> Result<Key, BadKey> {
         match self {
-            Self::Full(key) => key.to_key(),
-            Self::Upper(key) => key.to_string().to_uppercase().to_key(),
+            Self::Full(key) => key.digest().to_key(),
+            Self::Upper(key) => key.digest().to_string().to_uppercase().to_key(),
             Self::Short(digits) => digits.to_key(),
         }
     }
@@ -58,10 +82,10 @@ impl ToKey for Name {
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
-    SaveAs(Digest, Value),
-    SaveBoth([Digest; 2], Value),
+    SaveAs(K, Bytes),
+    SaveBoth([K; 2], Bytes),
     Load(Name),
-    LoadMany(Vec<Digest>),
+    LoadMany(Vec<K>),
     Contains(Name),
     Evict(Name),
     /// An update that adds a byte to what is there.
@@ -70,10 +94,10 @@ pub(super) enum Op {
     Clear(Name),
     /// An update whose closure fails.
     FailUpdate(Name),
-    GetOrInsert(Digest, Value),
+    GetOrInsert(K, Bytes),
     /// One whose closure fails.
-    FailInsert(Digest),
-    Rename(Name, Digest),
+    FailInsert(K),
+    Rename(Name, K),
     Expand(Name),
     Shrink(Name),
     List,
@@ -83,18 +107,18 @@ pub(super) enum Op {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ret {
     Done,
-    Value(Value),
-    Values(Vec<Value>),
+    Value(Bytes),
+    Values(Vec<Bytes>),
     There(bool),
     /// What the closure of an update was given.
-    Saw(Option<Value>),
+    Saw(Option<Bytes>),
     /// What `get_or_insert_with` returned, and whether its closure was called.
-    Got(Value, bool),
-    Key(Digest),
-    Keys(Vec<Digest>),
+    Got(Bytes, bool),
+    Key(K),
+    Keys(Vec<K>),
     Short(Prefix),
     Unknown,
-    Ambiguous(Vec<Digest>, usize),
+    Ambiguous(Vec<K>, usize),
     Exists,
     Closure,
     Busy,
@@ -138,22 +162,23 @@ impl Op {
     pub(super) fn attempt<S: Storage>(&self, store: &S) -> Result<Ret, Error> {
         Ok(match self {
             Self::SaveAs(key, value) => {
-                store.save_as(key, value)?;
+                store.save_as(&key.digest(), value)?;
                 Ret::Done
             }
             Self::SaveBoth(keys, value) => {
-                let mut op = store.operation(Scope::Keys(keys), Intent::Write)?;
-                for key in keys {
+                let keys = keys.map(K::digest);
+                let mut op = store.operation(Scope::Keys(&keys), Intent::Write)?;
+                for key in &keys {
                     op.save_as(key, value)?;
                     pause();
                 }
                 op.leave()?;
                 Ret::Done
             }
-            Self::Load(name) => Ret::Value(store.load(name)?.to_vec()),
+            Self::Load(name) => Ret::Value(store.load(name)?),
             Self::LoadMany(keys) => {
-                let values = store.load_many(keys)?;
-                Ret::Values(values.iter().map(|value| value.to_vec()).collect())
+                let keys = keys.iter().map(|key| key.digest());
+                Ret::Values(store.load_many(keys)?)
             }
             Self::Contains(name) => Ret::There(store.contains(name)?),
             Self::Evict(name) => {
@@ -161,35 +186,35 @@ impl Op {
                 Ret::Done
             }
             Self::Append(name, byte) => update(store, name, |old| {
-                let mut new = old.unwrap_or_default();
+                let mut new = old.unwrap_or_default().to_vec();
                 new.push(*byte);
-                Some(new)
+                Some(new.into())
             })?,
             Self::Clear(name) => update(store, name, |_| None)?,
             Self::FailUpdate(name) => {
-                let fail = |_| Err::<Option<Value>, _>(pause_and("on purpose"));
+                let fail = |_| Err::<Option<Bytes>, _>(pause_and("on purpose"));
                 store.update(name, fail)?;
                 unreachable("an update whose closure failed went well")
             }
             Self::GetOrInsert(key, value) => {
                 let mut made = false;
-                let got = store.get_or_insert_with(key, || {
+                let got = store.get_or_insert_with(&key.digest(), || {
                     made = true;
                     Ok::<_, BoxError>(pause_and(value))
                 })?;
-                Ret::Got(got.to_vec(), made)
+                Ret::Got(got, made)
             }
             Self::FailInsert(key) => {
-                let fail = || Err::<Value, _>(pause_and("on purpose"));
-                Ret::Got(store.get_or_insert_with(key, fail)?.to_vec(), false)
+                let fail = || Err::<Bytes, _>(pause_and("on purpose"));
+                Ret::Got(store.get_or_insert_with(&key.digest(), fail)?, false)
             }
             Self::Rename(from, to) => {
-                store.rename(from, to)?;
+                store.rename(from, &to.digest())?;
                 Ret::Done
             }
-            Self::Expand(name) => Ret::Key(store.expand(name)?),
+            Self::Expand(name) => Ret::Key(K::of(&store.expand(name)?)),
             Self::Shrink(name) => Ret::Short(store.shrink(name)?),
-            Self::List => Ret::Keys(store.list()?),
+            Self::List => Ret::Keys(K::all_of(&store.list()?)),
         })
     }
 
@@ -209,7 +234,7 @@ impl Op {
                     Error::Closure { .. } => Ret::Closure,
                     Error::Ambiguous {
                         candidates, digits, ..
-                    } => Ret::Ambiguous(candidates, digits),
+                    } => Ret::Ambiguous(K::all_of(&candidates), digits),
                     e => panic!("{self:?} failed: {e}"),
                 }
             }
@@ -229,11 +254,10 @@ fn unreachable(what: &str) -> ! {
 fn update<S: Storage>(
     store: &S,
     name: &Name,
-    change: impl FnOnce(Option<Value>) -> Option<Value>,
+    change: impl FnOnce(Option<Bytes>) -> Option<Bytes>,
 ) -> Result<Ret, Error> {
     let mut saw = None;
     store.update(name, |old| {
-        let old = old.map(|old| old.to_vec());
         saw.clone_from(&old);
         Ok::<_, BoxError>(change(pause_and(old)))
     })?;

@@ -1,12 +1,12 @@
 //! What each operation does, one after another in one thread.
 
-use super::histories::Dice;
+use super::draw::{any, Dice};
+use super::listing::listings;
 use super::model::Model;
-use super::ops::{Name, Op, KEYS, NOBODY, SHARED, SHORT};
+use super::ops::{Name, K, KEYS, SHARED, SHORT};
 use super::{nested, short, Part};
 use crate::storage::{BoxError, Digest, Error, Intent, Prefix, Scope, Storage, Verb};
 use stateright::semantics::SequentialSpec;
-use std::ops::ControlFlow;
 
 /// Puts every operation to the test, in one thread: what it returns, what it leaves, which error it gives; keys by every name; operations in
 /// operations; what an error, a panic and a dropped operation take back. `make` makes an empty store.
@@ -30,14 +30,13 @@ pub(super) fn plain<S: Storage + Send + Sync + 'static>(make: &impl Fn() -> S) {
     empty(&make());
     values(&make());
     replacing(&make());
-    listing(&make());
-    the_store_in_a_listing(&make());
     closures(&make());
     renaming(&make());
     transferring(&make(), &make());
     many(&make());
     operations(&make());
     as_the_model(&make());
+    listings(make);
     short::keys(make);
     nested::inside(make);
 }
@@ -109,100 +108,6 @@ fn replacing<S: Storage>(store: &S) {
     let loaded = store.load(&a).expect("it is loaded");
     store.save_as(&a, "two").expect("a value is replaced");
     assert_eq!(loaded, "one", "what was loaded does not change any more");
-}
-
-/// Keys in ascending order, by every prefix, until it breaks.
-fn listing<S: Storage>(store: &S) {
-    let mut keys: Vec<Digest> = (0_u8..40).map(|n| Digest::of([n])).chain(KEYS).collect();
-    keys.extend([Digest::new([0; 32]), Digest::new([255; 32])]);
-    for key in &keys {
-        store.save_as(key, "x").expect("a value is saved");
-    }
-    keys.sort_unstable();
-    assert_eq!(store.list().expect("a listing"), keys);
-    let mut op = store
-        .operation(Scope::Store, Intent::Read)
-        .expect("an operation");
-    for key in &keys {
-        for digits in [4, 5, 6, 63, 64] {
-            let prefix = key.prefix(digits).expect("as many digits as there are");
-            let fits: Vec<Digest> = keys.iter().filter(|k| prefix.matches(k)).copied().collect();
-            assert_eq!(op.list(&prefix).expect("a listing"), fits, "{prefix}");
-        }
-    }
-    assert_eq!(
-        op.list(&Prefix::from(Digest::of("none")))
-            .expect("a listing"),
-        []
-    );
-    op.leave().expect("the operation is left");
-    for stop in [1, 2, keys.len()] {
-        let mut seen = Vec::new();
-        let mut context = enter(store, Scope::Store, Intent::Read);
-        let each = &mut |key| {
-            seen.push(key);
-            if seen.len() == stop {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        };
-        if let Err(e) = store.keys(&mut context, &Prefix::ALL, each) {
-            panic!("keys: {}", e.into());
-        }
-        leave(store, context);
-        assert_eq!(
-            seen,
-            keys[..stop],
-            "it goes on until it breaks, and no further"
-        );
-    }
-}
-
-fn enter<'s, S: Storage>(store: &'s S, scope: Scope<'_>, intent: Intent) -> S::Context<'s> {
-    match store.operation_context(scope, intent) {
-        Ok(context) => context,
-        Err(e) => panic!("operation_context: {}", e.into()),
-    }
-}
-
-fn leave<'s, S: Storage>(store: &'s S, context: S::Context<'s>) {
-    if let Err(e) = store.leave(context) {
-        panic!("leave: {}", e.into());
-    }
-}
-
-/// The callback of `keys` may use the store.
-fn the_store_in_a_listing<S: Storage>(store: &S) {
-    let model = Model::with(["one", "two", "three"]);
-    model.restore(store);
-    let mut context = enter(store, Scope::Store, Intent::Read);
-    let mut seen = 0;
-    let each = &mut |key: Digest| {
-        seen += 1;
-        store.load(&key).expect("a key that is listed");
-        store.list().expect("a listing in a listing");
-        store
-            .save(key.as_bytes())
-            .expect("a value is saved meanwhile");
-        store.evict(&key).expect("it goes");
-        ControlFlow::Continue(())
-    };
-    if let Err(e) = store.keys(&mut context, &Prefix::ALL, each) {
-        panic!("keys: {}", e.into());
-    }
-    leave(store, context);
-    assert!(
-        seen >= KEYS.len(),
-        "of {} keys, {seen} were listed",
-        KEYS.len()
-    );
-    for key in KEYS {
-        assert!(!store.contains(&key).expect("it can be asked for"));
-        assert!(store
-            .contains(&Digest::of(key.as_bytes()))
-            .expect("it can be asked for"));
-    }
 }
 
 fn closures<S: Storage>(store: &S) {
@@ -289,7 +194,7 @@ fn renaming<S: Storage>(store: &S) {
 fn transferring<S: Storage>(here: &S, there: &S) {
     let [a, b, c] = KEYS;
     let one = Model::with(["one"]);
-    for (name, key) in [(Name::Full(a), a), (SHORT[0], a), (Name::Upper(a), a)] {
+    for (name, key) in [(Name::Full(K::A), a), (SHORT[0], a), (Name::Upper(K::A), a)] {
         one.restore(here);
         Model::default().restore(there);
         assert_eq!(here.transfer(&name, there).expect("a transfer"), key);
@@ -405,7 +310,7 @@ fn operations<S: Storage>(store: &S) {
     );
     op.evict(&a).expect("a value goes");
     is_unknown(op.evict(&a), Verb::Evict, &a);
-    assert_eq!(op.list(&Prefix::ALL).expect("a listing"), [c, b]);
+    assert_eq!(op.list(&Prefix::ALL).expect("a listing"), [b, c]);
     op.leave().expect("the operation is left");
     let mut op = store
         .operation(Scope::Key(&b), Intent::Read)
@@ -427,7 +332,7 @@ fn operations<S: Storage>(store: &S) {
     not_entered(op.load(&b).map(drop), Verb::Load, b);
     op.leave().expect("the operation is left");
     assert_eq!(store.load(&c).expect("it stays"), "one!");
-    assert_eq!(store.list().expect("a listing"), [c, b]);
+    assert_eq!(store.list().expect("a listing"), [b, c]);
 }
 
 /// Some hundred operations, drawn at random.
@@ -435,7 +340,7 @@ fn as_the_model<S: Storage>(store: &S) {
     let mut dice = Dice(0);
     let mut model = Model::default();
     for step in 0..600 {
-        let op = draw(&mut dice);
+        let op = any(&mut dice);
         let before = model.clone();
         let told = op.run(store);
         assert_eq!(told, model.invoke(&op), "step {step}: {op:?} on {before:?}");
@@ -444,34 +349,4 @@ fn as_the_model<S: Storage>(store: &S) {
         }
     }
     assert_eq!(Model::of(store), model);
-}
-
-fn draw(dice: &mut Dice) -> Op {
-    let key = KEYS[dice.below(3)];
-    let other = KEYS[dice.below(3)];
-    let name = match dice.below(7) {
-        0 => Name::Upper(key),
-        1 | 2 => SHORT[dice.below(3)],
-        3 => SHARED,
-        4 => NOBODY,
-        _ => Name::Full(key),
-    };
-    let byte = b'a' + u8::try_from(dice.below(3)).unwrap_or(0);
-    match dice.below(18) {
-        0 | 1 => Op::SaveAs(key, vec![byte]),
-        2 => Op::SaveBoth([key, other], vec![byte; 2]),
-        3 => Op::Load(name),
-        4 => Op::LoadMany(vec![key, other, key]),
-        5 => Op::Contains(name),
-        6 | 7 => Op::Evict(name),
-        8 => Op::Append(name, byte),
-        9 => Op::Clear(name),
-        10 => Op::FailUpdate(name),
-        11 | 12 => Op::GetOrInsert(key, vec![byte]),
-        13 => Op::FailInsert(key),
-        14 => Op::Rename(name, other),
-        15 => Op::Expand(name),
-        16 => Op::Shrink(name),
-        _ => Op::List,
-    }
 }
