@@ -5,7 +5,7 @@ use super::faulty::{Faults, Faulty};
 use super::model::Model;
 use super::ops::{Name, Op, K, KEYS};
 use super::probe::{Event, Log, Probe, Step};
-use super::{Part, Promise};
+use super::{part, Promise};
 use crate::owner::Owner;
 use crate::storage::{BoxError, Digest, Failure, Intent, Layer, Memory, Scope, Storage};
 use std::panic::resume_unwind;
@@ -58,7 +58,10 @@ impl Layer for Inner {
 /// If the inner context is not entered exactly once for each of the outer one, with its keys and intent; if it is not left or dropped before
 /// the outer one; if the outer one is left although the inner one was not.
 pub fn chain<S: Storage + Send + Sync + 'static>(wrap: impl Fn(Inner) -> S) {
-    let _part = Part::new::<S>("chain");
+    part::<S>("chain", || chained(wrap));
+}
+
+fn chained<S: Storage>(wrap: impl Fn(Inner) -> S) {
     let (log, faults) = (Log::new(), Faults::new());
     let store = Probe::new("outer", &log, wrap(Inner::new(&log, &faults)));
     let before = Model::with(["one", "two"]);

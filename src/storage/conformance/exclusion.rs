@@ -3,7 +3,7 @@
 use super::draw::Dice;
 use super::model::Model;
 use super::ops::{Name, Op, K, KEYS, SHARED, SHORT};
-use super::{Part, Promise};
+use super::{part, Promise};
 use crate::storage::{BoxError, Intent, Scope, Storage};
 use crate::sync::threads::{self, pause, Gate};
 use std::sync::Arc;
@@ -25,8 +25,10 @@ const ALL_PAIRS: bool = !cfg!(perkey_shuttle);
 /// # Panics
 /// If somebody gets in who should wait, or waits who should get in.
 pub fn exclusion<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promise: Promise) {
-    let _part = Part::new::<S>("exclusion");
-    let store = Arc::new(make());
+    part::<S>("exclusion", || excluded(&Arc::new(make()), promise));
+}
+
+fn excluded<S: Storage + Send + Sync + 'static>(store: &Arc<S>, promise: Promise) {
     let before = Model::with(["one", "two"]);
     if promise != Promise::Nothing {
         let [a, b, c] = K::ALL;
@@ -52,17 +54,17 @@ pub fn exclusion<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S, promi
             pairs = vec![pairs.swap_remove(at)];
         }
         for (holds, comes) in pairs {
-            before.restore(&*store);
-            waits(&store, &holds, comes);
+            before.restore(&**store);
+            waits(store, &holds, comes);
         }
     }
     if promise == Promise::PerKey {
-        before.restore(&*store);
-        overlaps(&store);
+        before.restore(&**store);
+        overlaps(store);
     }
     if promise != Promise::Serial {
-        before.restore(&*store);
-        goes_by(&store);
+        before.restore(&**store);
+        goes_by(store);
     }
 }
 
@@ -190,11 +192,14 @@ pub(super) fn unseen<S: Storage + Send + Sync + 'static>(make: &impl Fn() -> S, 
     if promise == Promise::Serial {
         return; // everybody waits
     }
-    let _part = Part::new::<S>("what is not left is not seen");
     let store = Arc::new(make());
+    part::<S>("what is not left is not seen", || hidden(&store, promise));
+}
+
+fn hidden<S: Storage + Send + Sync + 'static>(store: &Arc<S>, promise: Promise) {
     let [a, b, c] = KEYS;
     let before = Model::with(["one", "two"]);
-    before.restore(&*store);
+    before.restore(&**store);
     let mut op = store
         .operation(Scope::Keys(&[a, b, c]), Intent::Write)
         .expect("an operation");

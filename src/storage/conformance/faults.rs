@@ -3,7 +3,7 @@
 use super::faulty::{Fault, Faults, How, Injected, Primitive, When};
 use super::model::Model;
 use super::ops::{Name, Op, K, SHORT};
-use super::Part;
+use super::part;
 use crate::storage::{BoxError, Error, Storage};
 use crate::sync::threads;
 use stateright::semantics::SequentialSpec;
@@ -78,7 +78,11 @@ pub(super) fn every(mut tried: impl FnMut(Fault) -> bool) {
 /// # Panics
 /// If something of a failed operation is left, or a lock; if a fault does not come out; or if an operation hangs.
 pub fn faults<S: Storage + Send + Sync + 'static>(make: impl Fn(&Faults) -> S) {
-    let _part = Part::new::<S>("faults");
+    part::<S>("faults", || every_operation(&make));
+    part::<S>("faults in transfers", || transfers(make));
+}
+
+fn every_operation<S: Storage + Send + Sync + 'static>(make: &impl Fn(&Faults) -> S) {
     let (faults, before) = (Faults::new(), Model::with(["one", "two"]));
     let store = Arc::new(make(&faults));
     let mut struck = 0;
@@ -112,7 +116,6 @@ pub fn faults<S: Storage + Send + Sync + 'static>(make: impl Fn(&Faults) -> S) {
         struck > 0,
         "no fault ever struck: is there a `Faulty` in it?"
     );
-    transfers(make);
 }
 
 /// What `f` returned, or the payload of its panic.

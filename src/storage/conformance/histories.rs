@@ -8,7 +8,7 @@
 use super::draw::{promised, Dice};
 use super::model::Model;
 use super::ops::{Name, Op, Ret, K};
-use super::{Part, Promise};
+use super::{part, Promise};
 use crate::storage::Storage;
 use crate::sync::threads::{self, Gate};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester};
@@ -30,9 +30,10 @@ enum Line {
 }
 
 /// What happened, in order. Not of the facade: writing a line is no step of the model.
-#[derive(Debug, Default)]
-pub(super) struct History {
+#[derive(Debug)]
+struct History {
     lines: Mutex<Vec<Line>>,
+    promise: Promise,
 }
 
 impl History {
@@ -45,12 +46,16 @@ impl History {
     fn run<S: Storage>(&self, thread: usize, store: &S, op: &Op) {
         self.add(Line::Call(thread, op.clone()));
         let ret = op.run(store);
+        assert!(
+            ret != Ret::Busy || self.promise == Promise::Nothing,
+            "{op:?}: busy, although a layer keeps others out"
+        );
         self.add(Line::Return(thread, ret));
     }
 
     /// # Panics
     /// If no order of the operations explains what they returned.
-    pub(super) fn check(&self, model: &Model) {
+    fn check(&self, model: &Model) {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tester = LinearizabilityTester::new(model.clone());
         for line in &*lines {
@@ -115,8 +120,13 @@ pub fn handles<S: Storage + Send + Sync + 'static, const N: usize>(
     make: impl Fn() -> [S; N],
     promise: Promise,
 ) {
-    let _part = Part::new::<S>("histories");
-    let stores = Arc::new(make());
+    part::<S>("histories", || judged(&Arc::new(make()), promise));
+}
+
+fn judged<S: Storage + Send + Sync + 'static, const N: usize>(
+    stores: &Arc<[S; N]>,
+    promise: Promise,
+) {
     for round in 0..ROUNDS {
         let mut dice = Dice(threads::seed(round));
         let before = [
@@ -132,16 +142,20 @@ pub fn handles<S: Storage + Send + Sync + 'static, const N: usize>(
                 (0..length).map(|_| promised(&mut dice, promise)).collect()
             })
             .collect();
-        run(&stores, programs).check(&before);
+        run(stores, programs, promise).check(&before);
     }
 }
 
 /// Runs the programs, each in a thread, and looks at every key afterwards.
-pub(super) fn run<S: Storage + Send + Sync + 'static, const N: usize>(
+fn run<S: Storage + Send + Sync + 'static, const N: usize>(
     stores: &Arc<[S; N]>,
     programs: Vec<Vec<Op>>,
+    promise: Promise,
 ) -> Arc<History> {
-    let history = Arc::new(History::default());
+    let history = Arc::new(History {
+        lines: Mutex::default(),
+        promise,
+    });
     let begin = Arc::new(Gate::default());
     let last = programs.len();
     let tasks: Vec<_> = programs
@@ -165,4 +179,162 @@ pub(super) fn run<S: Storage + Send + Sync + 'static, const N: usize>(
         history.run(last, &stores[0], &Op::Load(Name::Full(key)));
     }
     history
+}
+
+#[cfg(all(test, not(perkey_shuttle)))]
+mod tests {
+    use super::super::faults::caught;
+    use super::*;
+
+    fn call(thread: usize, op: Op) -> Line {
+        Line::Call(thread, op)
+    }
+
+    fn told(thread: usize, ret: Ret) -> Line {
+        Line::Return(thread, ret)
+    }
+
+    fn append(byte: u8) -> Op {
+        Op::Append(Name::Full(K::A), byte)
+    }
+
+    fn load() -> Op {
+        Op::Load(Name::Full(K::A))
+    }
+
+    fn value(value: &'static str) -> Ret {
+        Ret::Value(value.into())
+    }
+
+    fn saw(value: &'static str) -> Ret {
+        Ret::Saw(Some(value.into()))
+    }
+
+    /// Is the history, on a store with a "1", accepted?
+    fn accepted(lines: &[Line]) -> bool {
+        let history = History {
+            lines: Mutex::new(lines.to_vec()),
+            promise: Promise::Nothing,
+        };
+        caught(|| history.check(&Model::with(["1"]))).is_ok()
+    }
+
+    #[test]
+    fn overlapping_operations_come_in_any_order() {
+        for (first, second, last) in [("1", "1a", "1ab"), ("1b", "1", "1ba")] {
+            assert!(accepted(&[
+                call(0, append(b'a')),
+                call(1, append(b'b')),
+                told(1, saw(second)),
+                told(0, saw(first)),
+                call(2, load()),
+                told(2, value(last)),
+            ]));
+        }
+        for seen in ["1", "1a"] {
+            assert!(accepted(&[
+                call(0, append(b'a')),
+                call(1, load()),
+                told(1, value(seen)),
+                told(0, saw("1")),
+            ]));
+        }
+    }
+
+    #[test]
+    fn a_lost_update_is_rejected() {
+        assert!(!accepted(&[
+            call(0, append(b'a')),
+            call(1, append(b'b')),
+            told(0, saw("1")),
+            told(1, saw("1")),
+        ]));
+        // Also if only what is left tells it.
+        assert!(!accepted(&[
+            call(0, append(b'a')),
+            told(0, saw("1")),
+            call(1, load()),
+            told(1, value("1")),
+        ]));
+    }
+
+    #[test]
+    fn a_value_that_is_made_twice_is_rejected() {
+        let get = |v: &'static str| Op::GetOrInsert(K::B, v.into());
+        let history = |made: bool| {
+            accepted(&[
+                call(0, get("x")),
+                call(1, get("y")),
+                told(0, Ret::Got("x".into(), true)),
+                told(1, Ret::Got(if made { "y" } else { "x" }.into(), made)),
+            ])
+        };
+        assert!(history(false));
+        assert!(!history(true));
+    }
+
+    #[test]
+    fn a_stale_read_is_rejected() {
+        let save = Op::SaveAs(K::A, "2".into());
+        // Old after the save has returned; or old after somebody has seen the new one.
+        assert!(!accepted(&[
+            call(0, save.clone()),
+            told(0, Ret::Done),
+            call(1, load()),
+            told(1, value("1")),
+        ]));
+        assert!(!accepted(&[
+            call(0, save),
+            call(1, load()),
+            told(1, value("2")),
+            call(2, load()),
+            told(2, value("1")),
+            told(0, Ret::Done),
+        ]));
+    }
+
+    #[test]
+    fn a_phantom_is_rejected() {
+        let list = |keys: Vec<K>| accepted(&[call(0, Op::List), told(0, Ret::Keys(keys))]);
+        assert!(list(vec![K::A]));
+        assert!(!list(vec![K::A, K::B]) && !list(vec![]));
+        assert!(!accepted(&[call(0, load()), told(0, value("never saved"))]));
+        assert!(!accepted(&[
+            call(0, Op::Evict(Name::Full(K::A))),
+            told(0, Ret::Done),
+            call(1, Op::Contains(Name::Full(K::A))),
+            told(1, Ret::There(true)),
+        ]));
+    }
+
+    #[test]
+    fn half_of_an_operation_on_two_keys_is_rejected() {
+        let both = Op::SaveBoth([K::A, K::B], "2".into());
+        let seen = |a: &'static str, b: &'static str| {
+            accepted(&[
+                call(2, Op::SaveAs(K::B, "1".into())),
+                told(2, Ret::Done),
+                call(0, both.clone()),
+                call(1, Op::LoadMany(vec![K::A, K::B])),
+                told(1, Ret::Values(vec![a.into(), b.into()])),
+                told(0, Ret::Done),
+            ])
+        };
+        assert!(seen("1", "1") && seen("2", "2"));
+        assert!(!seen("1", "2") && !seen("2", "1"));
+    }
+
+    #[test]
+    fn who_was_told_that_it_is_busy_has_changed_nothing() {
+        let history = |left: &'static str| {
+            accepted(&[
+                call(0, Op::SaveAs(K::A, "2".into())),
+                told(0, Ret::Busy),
+                call(0, load()),
+                told(0, value(left)),
+            ])
+        };
+        assert!(history("1"));
+        assert!(!history("2"));
+    }
 }

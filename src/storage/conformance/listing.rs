@@ -5,20 +5,16 @@ use super::ops::KEYS;
 use crate::storage::{Digest, Intent, Prefix, Scope, Storage};
 use std::ops::ControlFlow;
 
-pub(super) fn listings<S: Storage>(make: &impl Fn() -> S) {
-    in_order(&make());
-    the_store_meanwhile(&make());
-}
-
 /// Keys in ascending order, by every prefix, until it breaks.
-fn in_order<S: Storage>(store: &S) {
+pub(super) fn in_order<S: Storage>(store: &S) {
     let mut keys: Vec<Digest> = (0_u8..40).map(|n| Digest::of([n])).chain(KEYS).collect();
     keys.extend([Digest::new([0; 32]), Digest::new([255; 32])]);
     for key in &keys {
         store.save_as(key, "x").expect("a value is saved");
     }
     keys.sort_unstable();
-    assert_eq!(store.list().expect("a listing"), keys);
+    let listed = store.list().expect("a listing");
+    assert_eq!(listed, keys, "not every key, once, in ascending order");
     let mut op = store
         .operation(Scope::Store, Intent::Read)
         .expect("an operation");
@@ -72,7 +68,7 @@ fn leave<'s, S: Storage>(store: &'s S, context: S::Context<'s>) {
 }
 
 /// The callback of `keys` may use the store.
-fn the_store_meanwhile<S: Storage>(store: &S) {
+pub(super) fn the_store_meanwhile<S: Storage>(store: &S) {
     let model = Model::with(["one", "two", "three"]);
     model.restore(store);
     let mut context = enter(store, Scope::Store, Intent::Read);

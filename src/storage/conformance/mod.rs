@@ -57,12 +57,14 @@ pub use probe::{Event, Log, Probe, Step};
 pub use races::races;
 pub use semantics::semantics;
 #[cfg(perkey_shuttle)]
-pub use shuttle::shuttle;
+pub use shuttle::{shuttle, shuttle_without_rollback};
 
 #[cfg(feature = "tracing")]
 use crate::storage::Traced;
 use crate::storage::{PerKey, Serializing, Storage};
+use std::any::type_name;
 use std::cell::RefCell;
+use std::panic::resume_unwind;
 
 /// What a store promises to threads that use it at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,25 +77,22 @@ pub enum Promise {
     Serial,
 }
 
-/// Says which part of the suite failed, for which store, if it does.
-struct Part {
-    what: &'static str,
-    of: &'static str,
-}
+/// A part of the suite: what it looks at, and how, on an empty store.
+type Check<S> = (&'static str, fn(&S));
 
-impl Part {
-    fn new<S>(what: &'static str) -> Self {
-        let of = std::any::type_name::<S>();
-        Self { what, of }
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("conformance: failed in `{}` of {}", self.what, self.of);
-        }
-    }
+/// Runs a part of the suite on an `S`; if it fails, the message of the panic says which, and on what.
+fn part<S>(what: &str, f: impl FnOnce()) {
+    let Err(panic) = faults::caught(f) else {
+        return;
+    };
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned()));
+    let Some(text) = text else {
+        resume_unwind(panic)
+    };
+    let told = format!("conformance of {}: {what}", type_name::<S>());
+    eprintln!("{told}"); // the hook has told the rest
+    resume_unwind(Box::new(format!("{told}: {text}")))
 }
 
 /// Everything that can be asked of a backend: bare, under each layer and under layers of layers, and with faults at each of its primitives.

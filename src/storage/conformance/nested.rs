@@ -3,7 +3,7 @@
 use super::faults::{caught, nothing_is_locked};
 use super::model::Model;
 use super::ops::{KEYS, SHORT};
-use super::Part;
+use super::{part, Check};
 use crate::storage::{BoxError, Bytes, Error, Intent, Scope, Storage};
 use crate::sync::threads;
 use std::panic::resume_unwind;
@@ -13,17 +13,19 @@ type Closure = Result<Option<&'static str>, BoxError>;
 
 /// An operation inside another one does not wait for it, and sees what it has done.
 pub(super) fn inside<S: Storage + Send + Sync + 'static>(make: &impl Fn() -> S) {
-    let store = Arc::new(make());
-    let task = threads::start("an operation inside another one of its thread", {
-        let store = store.clone();
-        move || {
-            same_key(&*store);
-            other_keys(&*store);
-            by_hand(&*store);
-        }
-    });
-    task.join();
-    nothing_is_locked(&store);
+    let parts: [Check<S>; 3] = [
+        ("an operation inside another one on its key", same_key),
+        ("an operation inside another one on another key", other_keys),
+        ("an operation inside an operation of one's own", by_hand),
+    ];
+    for (what, f) in parts {
+        part::<S>(what, || {
+            let store = Arc::new(make());
+            let inside = store.clone();
+            threads::start(what, move || f(&inside)).join();
+            nothing_is_locked(&store);
+        });
+    }
 }
 
 fn same_key<S: Storage>(store: &S) {
@@ -69,10 +71,12 @@ fn same_key<S: Storage>(store: &S) {
     let mut op = store
         .operation(Scope::Key(&a), Intent::Write)
         .expect("an operation");
+    assert_eq!(op.load(&a).expect("it is loaded"), "five");
     store
         .save_as(&a, "six")
         .expect("a value is saved inside an operation");
-    assert_eq!(op.load(&a).expect("it is loaded"), "six");
+    let seen = op.load(&a).expect("it is loaded");
+    assert_eq!(seen, "six", "what an operation inside has done is not seen");
     op.leave().expect("the operation is left");
     assert_eq!(Model::of(store), Model::with(["six"]));
 }
@@ -123,15 +127,13 @@ fn by_hand<S: Storage>(store: &S) {
 }
 
 /// Nothing is left of an operation that was not left.
-pub(super) fn taken_back<S: Storage + Send + Sync + 'static>(make: &impl Fn() -> S) {
-    let _part = Part::new::<S>("what is taken back");
-    let store = Arc::new(make());
+pub(super) fn taken_back<S: Storage + Send + Sync + 'static>(store: &Arc<S>) {
     let [a, b, c] = KEYS;
     let before = Model::with(["one", "two"]);
-    before.restore(&*store);
+    before.restore(&**store);
     let unchanged = |what: &str| {
-        assert_eq!(Model::of(&*store), before, "after {what}");
-        nothing_is_locked(&store);
+        assert_eq!(Model::of(&**store), before, "after {what}");
+        nothing_is_locked(store);
     };
     let mut op = store
         .operation(Scope::Keys(&[a, b, c]), Intent::Write)
@@ -179,7 +181,7 @@ pub(super) fn taken_back<S: Storage + Send + Sync + 'static>(make: &impl Fn() ->
             ends()
         };
         ends_badly(|| store.update(&a, closure));
-        assert_eq!(Model::of(&*store), Model::with(["one", "two", "three"]));
+        assert_eq!(Model::of(&**store), Model::with(["one", "two", "three"]));
         store.evict(&c).expect("a value goes");
         unchanged("all that");
     }

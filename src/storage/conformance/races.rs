@@ -2,7 +2,7 @@
 
 use super::faults::caught;
 use super::ops::KEYS;
-use super::Part;
+use super::part;
 use crate::storage::{BoxError, Bytes, Digest, Error, Storage};
 use crate::sync::threads::{self, pause, Gate};
 use std::panic::resume_unwind;
@@ -26,10 +26,10 @@ const TIMES: usize = if cfg!(perkey_shuttle) { 1 } else { 50 };
 /// # Panics
 /// If an update is lost, if a value is made twice or not at all, if a value is lost on its way, or if an operation hangs.
 pub fn races<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S) {
-    let _part = Part::new::<S>("races");
-    counted(&Arc::new(make()));
-    made_once(&Arc::new(make()));
-    moved(&[Arc::new(make()), Arc::new(make())]);
+    part::<S>("counting", || counted(&Arc::new(make())));
+    part::<S>("a value that is made once", || made_once(&Arc::new(make())));
+    let both = || [Arc::new(make()), Arc::new(make())];
+    part::<S>("values that are moved", || moved(&both()));
 }
 
 /// Runs `f` in threads that begin together.
@@ -49,14 +49,14 @@ fn together(what: &str, n: usize, f: impl Fn(usize) + Send + Sync + 'static) {
 
 /// No update is lost.
 fn counted<S: Storage + Send + Sync + 'static>(store: &Arc<S>) {
-    let [a, ..] = KEYS;
+    let key = Digest::of("counter");
     let counting = store.clone();
     together("a thread that counts", THREADS, move |_| {
         for _ in 0..TIMES {
-            counting.update(&a, one_more).expect("an update");
+            counting.update(&key, one_more).expect("an update");
         }
     });
-    let counted = store.load(&a).expect("the count");
+    let counted = store.load(&key).expect("the count");
     assert_eq!(number(&counted), THREADS * TIMES, "updates were lost");
 }
 

@@ -1,12 +1,12 @@
 //! What each operation does, one after another in one thread.
 
 use super::draw::{any, Dice};
-use super::listing::listings;
 use super::model::Model;
 use super::ops::{Name, K, KEYS, SHARED, SHORT};
-use super::{nested, short, Part};
+use super::{listing, nested, part, short, Check};
 use crate::storage::{BoxError, Digest, Error, Intent, Prefix, Scope, Storage, Verb};
 use stateright::semantics::SequentialSpec;
+use std::sync::Arc;
 
 /// Puts every operation to the test, in one thread: what it returns, what it leaves, which error it gives; keys by every name; operations in
 /// operations; what an error, a panic and a dropped operation take back. `make` makes an empty store.
@@ -21,23 +21,36 @@ use stateright::semantics::SequentialSpec;
 /// If something is not as [`Storage`] says.
 pub fn semantics<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S) {
     plain(&make);
-    nested::taken_back(&make);
+    part::<S>("what is taken back", || {
+        nested::taken_back(&Arc::new(make()));
+    });
 }
 
 /// What holds for a store that takes nothing back, too.
 pub(super) fn plain<S: Storage + Send + Sync + 'static>(make: &impl Fn() -> S) {
-    let _part = Part::new::<S>("semantics");
-    empty(&make());
-    values(&make());
-    replacing(&make());
-    closures(&make());
-    renaming(&make());
-    transferring(&make(), &make());
-    many(&make());
-    operations(&make());
-    as_the_model(&make());
-    listings(make);
-    short::keys(make);
+    let parts: [Check<S>; 12] = [
+        ("an empty store", empty),
+        ("replacing a value", replacing),
+        ("listings", listing::in_order),
+        ("values of all kinds", values),
+        ("closures", closures),
+        ("renaming", renaming),
+        ("several keys at once", many),
+        ("an operation of one's own", operations),
+        ("all names of a key", short::aliases),
+        ("what is no name of a key", short::wrong_names),
+        ("a name of several keys", short::ambiguous),
+        ("many operations", as_the_model),
+    ];
+    for (what, f) in parts {
+        part::<S>(what, || f(&make()));
+    }
+    part::<S>("transfers", || transferring(&make(), &make()));
+    let meddled = || short::meddled(&make(), &make());
+    part::<S>("a name that changes hands", meddled);
+    part::<S>("the store in a listing", || {
+        listing::the_store_meanwhile(&make());
+    });
     nested::inside(make);
 }
 
@@ -79,7 +92,8 @@ fn values<S: Storage>(store: &S) {
             .save_as(&given, value)
             .expect("a value is saved under a key");
         for key in [key, given] {
-            assert!(store.contains(&key).expect("it can be asked for"));
+            let there = store.contains(&key).expect("it can be asked for");
+            assert!(there, "a value of {} bytes is not there", value.len());
             let loaded = store.load(&key).expect("a value is loaded");
             assert!(
                 loaded == *value,
@@ -88,6 +102,7 @@ fn values<S: Storage>(store: &S) {
             );
         }
     }
+    assert_eq!(store.list().expect("a listing").len(), 2 * all.len());
     for value in &all {
         let key = Digest::of(value);
         store.evict(&key).expect("a value goes");
@@ -102,7 +117,8 @@ fn replacing<S: Storage>(store: &S) {
     let [a, ..] = KEYS;
     for value in ["one", "", "another one, longer than that", "1", "1", "one"] {
         store.save_as(&a, value).expect("a value is replaced");
-        assert_eq!(store.load(&a).expect("it is loaded"), value);
+        let loaded = store.load(&a).expect("it is loaded");
+        assert_eq!(loaded, value, "what is loaded is not what was saved last");
         assert_eq!(store.list().expect("a listing"), [a]);
     }
     let loaded = store.load(&a).expect("it is loaded");

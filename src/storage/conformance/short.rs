@@ -34,15 +34,8 @@ fn run<S: Storage>(store: &S, verb: Verb, name: &(impl ToKey + ?Sized)) -> Resul
     Ok(true)
 }
 
-pub(super) fn keys<S: Storage>(make: &impl Fn() -> S) {
-    aliases(&make());
-    wrong_names(&make());
-    ambiguous(&make());
-    meddled(make);
-}
-
 /// All names of a key are one key.
-fn aliases<S: Storage>(store: &S) {
+pub(super) fn aliases<S: Storage>(store: &S) {
     let model = Model::with(["one", "two", "three"]);
     for (k, short) in K::ALL.into_iter().zip(SHORT) {
         let key = k.digest();
@@ -65,7 +58,7 @@ fn aliases<S: Storage>(store: &S) {
 }
 
 /// What is no key, too little of one, or nobody's: three errors.
-fn wrong_names<S: Storage>(store: &S) {
+pub(super) fn wrong_names<S: Storage>(store: &S) {
     let model = Model::with(["one", "two"]);
     model.restore(store);
     let long = "a".repeat(65);
@@ -115,7 +108,7 @@ fn wrong_names<S: Storage>(store: &S) {
 }
 
 /// Several candidates: they are told, and how many digits would do.
-fn ambiguous<S: Storage>(store: &S) {
+pub(super) fn ambiguous<S: Storage>(store: &S) {
     let [a, b, _] = KEYS;
     let model = Model::with(["one", "two", "three"]);
     model.restore(store);
@@ -147,20 +140,20 @@ fn ambiguous<S: Storage>(store: &S) {
 }
 
 /// A layer that does something to the store inside just before keys are entered: the moment between the search and the lock.
-struct Meddling<S> {
-    inner: S,
+struct Meddling<'s, S> {
+    inner: &'s S,
     act: Mutex<Option<fn(&S)>>,
 }
 
-impl<S: Storage> Layer for Meddling<S> {
+impl<S: Storage> Layer for Meddling<'_, S> {
     type Inner = S;
     type Held<'a>
         = ()
     where
-        S: 'a;
+        Self: 'a;
 
     fn inner(&self) -> &S {
-        &self.inner
+        self.inner
     }
 
     fn enter(&self, scope: Scope<'_>, _: Intent) -> Result<(), Failure> {
@@ -171,7 +164,7 @@ impl<S: Storage> Layer for Meddling<S> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
             if let Some(act) = act {
-                act(&self.inner);
+                act(self.inner);
             }
         }
         Ok(())
@@ -179,15 +172,15 @@ impl<S: Storage> Layer for Meddling<S> {
 }
 
 /// A short name is looked up once more under the lock.
-fn meddled<S: Storage>(make: &impl Fn() -> S) {
+pub(super) fn meddled<S: Storage>(inner: &S, other: &S) {
     let [a, b, _] = KEYS;
     let store = Meddling {
-        inner: make(),
+        inner,
         act: Mutex::default(),
     };
     let one = Model::with(["one"]);
     let begin = |act: fn(&S)| {
-        one.restore(&store.inner);
+        one.restore(store.inner);
         *store.act.lock().unwrap_or_else(PoisonError::into_inner) = Some(act);
     };
     for verb in VERBS {
@@ -212,7 +205,7 @@ fn meddled<S: Storage>(make: &impl Fn() -> S) {
             other => panic!("{verb}: the name was ambiguous before it was locked: {other:?}"),
         }
         assert_eq!(
-            Model::of(&store.inner),
+            Model::of(store.inner),
             Model::with(["one", "two"]),
             "{verb}"
         );
@@ -223,12 +216,11 @@ fn meddled<S: Storage>(make: &impl Fn() -> S) {
             Err(Error::Unknown { .. }) => {}
             other => panic!("{verb}: the key was gone before it was locked: {other:?}"),
         }
-        assert_eq!(Model::of(&store.inner), Model::default(), "{verb}");
+        assert_eq!(Model::of(store.inner), Model::default(), "{verb}");
     }
-    let other = make();
     begin(|store| store.save_as(&KEYS[1], "two").expect("a value is saved"));
-    let moved = store.transfer(&SHARED, &other);
+    let moved = store.transfer(&SHARED, other);
     assert!(matches!(moved, Err(Error::Ambiguous { .. })), "{moved:?}");
-    assert_eq!(Model::of(&store.inner), Model::with(["one", "two"]));
-    assert_eq!(Model::of(&other), Model::default());
+    assert_eq!(Model::of(store.inner), Model::with(["one", "two"]));
+    assert_eq!(Model::of(other), Model::default());
 }
