@@ -12,8 +12,8 @@ use perkey::storage::conformance::{
     self, exclusion, faults, handles, histories, races, Faulty, Promise,
 };
 use perkey::storage::{
-    BoxError, Bytes, Digest, Error, Failure, Intent, Layer, Memory, PerKey, Prefix, Scope,
-    Serializing, Storage, Traced,
+    BoxError, Bytes, Digest, Failure, Intent, Layer, Memory, PerKey, Prefix, Scope, Serializing,
+    Storage, Traced,
 };
 use perkey::{ReentrantLock, ReentrantLockGuard};
 use shuttle::sync::Mutex;
@@ -106,19 +106,69 @@ fn races_serializing() {
     check("races_serializing", || races(serializing));
 }
 
+/// Trap 28: a value that moves from one key to another is found all the time by the digits that both have.
+#[test]
+fn a_renamed_value_is_found_by_the_digits_of_both_keys() {
+    let [a, b] = [0x1f, 0x2f].map(|digit| {
+        let mut bytes = [7; 32];
+        bytes[2] = digit;
+        Digest::new(bytes)
+    });
+    let name = "a_renamed_value_is_found_by_the_digits_of_both_keys";
+    check(name, move || {
+        let store = Arc::new(per_key());
+        store.save_as(&a, "here").unwrap();
+        let theirs = store.clone();
+        let renames = thread::spawn(move || {
+            theirs.rename(&a, &b).unwrap();
+            theirs.rename("07072f", &a).unwrap();
+        });
+        assert_eq!(store.load("0707").unwrap(), "here");
+        let more = |old: Option<Bytes>| {
+            assert_eq!(old.unwrap(), "here");
+            Ok::<_, BoxError>(Some("there"))
+        };
+        store.update("0707", more).unwrap();
+        renames.join().unwrap();
+        assert_eq!(store.list().unwrap(), [a]);
+        assert_eq!(store.load(&a).unwrap(), "there");
+    });
+}
+
 // ---- in one line, for a backend from outside ------------------------------------------------------------------------
 
-/// A backend as simple as can be; nothing is taken back.
+/// A backend as simple as can be, from outside; nothing is taken back.
 #[derive(Default)]
-struct Plain(Mutex<BTreeMap<Digest, Bytes>>);
+struct Outside {
+    slip: Slip,
+    map: Mutex<BTreeMap<Digest, Bytes>>,
+    cache: Mutex<BTreeMap<Digest, Bytes>>,
+}
 
-impl Plain {
-    fn map(&self) -> shuttle::sync::MutexGuard<'_, BTreeMap<Digest, Bytes>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+/// What is wrong with it.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Slip {
+    /// Nothing.
+    #[default]
+    None,
+    /// `put` takes two steps; in between there is no value.
+    TornPut,
+    /// What was read is remembered, a moment later.
+    LateCache,
+    /// `keys` calls back under the mutex.
+    LockedCallback,
+}
+
+impl Outside {
+    fn with(slip: Slip) -> Self {
+        Self {
+            slip,
+            ..Self::default()
+        }
     }
 }
 
-impl Storage for Plain {
+impl Storage for Outside {
     type Context<'a> = ();
     type Error = Infallible;
 
@@ -126,14 +176,32 @@ impl Storage for Plain {
         Ok(())
     }
     fn get(&self, (): &mut (), key: &Digest) -> Result<Option<Bytes>, Infallible> {
-        Ok(self.map().get(key).cloned())
+        if self.slip == Slip::LateCache {
+            let cached = self.cache.lock().unwrap().get(key).cloned();
+            if cached.is_some() {
+                return Ok(cached);
+            }
+        }
+        let value = self.map.lock().unwrap().get(key).cloned();
+        if self.slip == Slip::LateCache {
+            let seen = value.clone().map(|value| (*key, value));
+            self.cache.lock().unwrap().extend(seen);
+        }
+        Ok(value)
     }
     fn put(&self, (): &mut (), key: &Digest, value: &[u8]) -> Result<(), Infallible> {
-        self.map().insert(*key, Bytes::copy_from_slice(value));
+        if self.slip == Slip::TornPut {
+            self.map.lock().unwrap().remove(key);
+        }
+        let value = Bytes::copy_from_slice(value);
+        self.map.lock().unwrap().insert(*key, value);
+        self.cache.lock().unwrap().remove(key);
         Ok(())
     }
     fn remove(&self, (): &mut (), key: &Digest) -> Result<bool, Infallible> {
-        Ok(self.map().remove(key).is_some())
+        let was = self.map.lock().unwrap().remove(key).is_some();
+        self.cache.lock().unwrap().remove(key);
+        Ok(was)
     }
     fn keys(
         &self,
@@ -141,8 +209,11 @@ impl Storage for Plain {
         prefix: &Prefix,
         each: &mut dyn FnMut(Digest) -> ControlFlow<()>,
     ) -> Result<(), Infallible> {
-        let keys: Vec<_> = self.map().range(prefix.range()).map(|(k, _)| *k).collect();
+        let map = self.map.lock().unwrap();
+        let keys: Vec<_> = map.range(prefix.range()).map(|(key, _)| *key).collect();
+        let locked = (self.slip == Slip::LockedCallback).then_some(map);
         let _ = keys.into_iter().try_for_each(each);
+        drop(locked);
         Ok(())
     }
 }
@@ -158,73 +229,76 @@ fn memory_in_one_line() {
 
 #[test]
 fn a_backend_from_outside_in_one_line() {
-    conformance::shuttle_without_rollback(Plain::default, schedules());
+    conformance::shuttle_without_rollback(Outside::default, schedules());
 }
+
+// ---- broken outside -------------------------------------------------------------------------------------------------
 
 #[test]
 #[should_panic(expected = "what is taken back")]
 fn a_backend_that_takes_nothing_back_is_rejected() {
-    conformance::shuttle(Plain::default, 1);
+    conformance::shuttle(Outside::default, 1);
 }
-
-// ---- broken outside ---------------------------------------------------------------------------------------------
-
-/// A layer or a backend around another one, with something wrong about it.
-macro_rules! around_plain {
-    ($name:ident) => {
-        impl Storage for $name {
-            type Context<'a> = ();
-            type Error = Infallible;
-
-            fn operation_context(&self, _: Scope<'_>, _: Intent) -> Result<(), Infallible> {
-                Ok(())
-            }
-            fn get(&self, c: &mut (), key: &Digest) -> Result<Option<Bytes>, Infallible> {
-                self.read(c, key)
-            }
-            fn put(&self, c: &mut (), key: &Digest, value: &[u8]) -> Result<(), Infallible> {
-                self.write(c, key, value)
-            }
-            fn remove(&self, c: &mut (), key: &Digest) -> Result<bool, Infallible> {
-                self.0.remove(c, key)
-            }
-            fn keys(
-                &self,
-                c: &mut (),
-                prefix: &Prefix,
-                each: &mut dyn FnMut(Digest) -> ControlFlow<()>,
-            ) -> Result<(), Infallible> {
-                self.scan(c, prefix, each)
-            }
-        }
-    };
-}
-
-/// `put` takes two steps: in between there is no value.
-#[derive(Default)]
-struct Torn(Plain);
-
-impl Torn {
-    fn read(&self, c: &mut (), key: &Digest) -> Result<Option<Bytes>, Infallible> {
-        self.0.get(c, key)
-    }
-    fn write(&self, c: &mut (), key: &Digest, value: &[u8]) -> Result<(), Infallible> {
-        self.0.remove(c, key)?;
-        self.0.put(c, key, value)
-    }
-    fn scan(
-        &self,
-        c: &mut (),
-        prefix: &Prefix,
-        each: &mut dyn FnMut(Digest) -> ControlFlow<()>,
-    ) -> Result<(), Infallible> {
-        self.0.keys(c, prefix, each)
-    }
-}
-around_plain!(Torn);
 
 #[test]
 #[should_panic(expected = "no order of these operations explains what they returned")]
 fn a_write_in_two_steps_is_rejected() {
-    conformance::shuttle_without_rollback(Torn::default, 1_000);
+    conformance::shuttle_without_rollback(|| Outside::with(Slip::TornPut), 1_000);
+}
+
+#[test]
+#[should_panic(expected = "no order of these operations explains what they returned")]
+fn a_cache_that_is_filled_late_is_rejected() {
+    conformance::shuttle_without_rollback(|| Outside::with(Slip::LateCache), 1_000);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_listing_that_calls_back_under_its_mutex_is_rejected() {
+    conformance::shuttle_without_rollback(|| Outside::with(Slip::LockedCallback), 1_000);
+}
+
+/// A layer whose lock stays taken when an operation fails.
+struct Forgetful<S> {
+    lock: ReentrantLock<()>,
+    inner: S,
+}
+
+struct Guard<'a>(Option<ReentrantLockGuard<'a, ()>>);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        std::mem::forget(self.0.take());
+    }
+}
+
+impl<S: Storage> Layer for Forgetful<S> {
+    type Inner = S;
+    type Held<'a>
+        = Guard<'a>
+    where
+        S: 'a;
+
+    fn inner(&self) -> &S {
+        &self.inner
+    }
+    fn enter(&self, _: Scope<'_>, _: Intent) -> Result<Guard<'_>, Failure> {
+        Ok(Guard(Some(self.lock.lock())))
+    }
+    fn leave(&self, mut held: Guard<'_>) -> Result<(), Failure> {
+        held.0 = None;
+        Ok(())
+    }
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_lock_that_is_left_behind_is_rejected() {
+    let run = || {
+        faults(|faults| Forgetful {
+            lock: ReentrantLock::new(()),
+            inner: Faulty::new(Memory::new(), faults),
+        });
+    };
+    shuttle::check_random(run, 1);
 }
