@@ -388,9 +388,7 @@ impl<S: Storage> Storage for ByHand<S> {
         if self.slip == Slip::DroppedInstead {
             return Ok(());
         }
-        let mut all = [held.inner.take(), held.again.take()]
-            .into_iter()
-            .flatten();
+        let mut all = [held.inner.take(), held.again.take()].into_iter().flatten();
         let left = all.try_for_each(|inner| self.inner.leave(inner));
         match left {
             Err(_) if self.slip == Slip::ErrorSwallowed => Ok(()),

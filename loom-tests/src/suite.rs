@@ -129,6 +129,9 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
     schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),
     schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
+    schedule("prefix_not_checked_again", "conformance", "memory"),
+    schedule("key_without_lock", "conformance", "layers"),
+    schedule("serializing_reads_without_lock", "conformance", "layers"),
 ];
 
 /// The twins of the shuttle tests.
@@ -153,6 +156,22 @@ pub(crate) const SHUTTLE: &[Twin] = &[
     schedule("stamp_not_seen_again", "shuttle_table", "four_tasks_draw_their_programs"),
     schedule("reference_before_wake", "shuttle_table", "a_release_does_not_reach_the_next_key"),
     schedule("no_second_search", "shuttle_table", "executions_are_deterministic"),
+    // the layers of a storage
+    schedule("key_without_lock", "shuttle_storage", "histories_per_key"),
+    schedule("reads_without_key_lock", "shuttle_storage", "histories_per_key"),
+    schedule("prefix_not_checked_again", "shuttle_storage", "histories_per_key"),
+    schedule("reads_without_key_lock", "shuttle_storage", "histories_of_handles"),
+    schedule("key_without_lock", "shuttle_storage", "histories_of_stacks"),
+    schedule("serializing_without_lock", "shuttle_storage", "histories_serializing"),
+    schedule("serializing_reads_without_lock", "shuttle_storage", "histories_serializing"),
+    schedule("prefix_not_checked_again", "shuttle_storage", "histories_serializing"),
+    schedule("one_lock_for_all_keys", "shuttle_storage", "exclusion_per_key"),
+    schedule("serializing_reads_without_lock", "shuttle_storage", "exclusion_serializing"),
+    schedule("key_without_lock", "shuttle_storage", "races_per_key"),
+    schedule("serializing_without_lock", "shuttle_storage", "races_serializing"),
+    schedule("prefix_not_checked_again", "shuttle_storage", "a_renamed_value_is_found_by_the_digits_of_both_keys"),
+    schedule("key_without_lock", "shuttle_storage", "memory_in_one_line"),
+    schedule("serializing_without_lock", "shuttle_storage", "a_backend_from_outside_in_one_line"),
     schedule("wait_for_ready", "stop_anywhere", "lock_a_new_key"),
     schedule("wait_for_claimed", "stop_anywhere", "lock_taking_over"),
 ];

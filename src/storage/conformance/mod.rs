@@ -10,17 +10,18 @@
 //!
 //! | | looks at |
 //! |---|---|
-//! | [`semantics`] | what every operation returns, leaves and takes back; keys by all their names; operations in operations |
-//! | [`exclusion`] | who waits for whom, and who must not |
-//! | [`races`] | updates that are lost, values that are made twice, values that go to and fro |
-//! | [`histories`], [`handles`] | linearizability: what three threads were told by small programs on three keys is explained by one order |
-//! | [`faults`] | an error and a panic at each call of each primitive: the old state or the new one, no lock left |
-//! | [`chain`] | the inner context: always entered, after the layer, and left before it |
+//! | [`semantics()`] | what every operation returns, leaves and takes back; keys by all their names; operations in operations |
+//! | [`exclusion()`] | who waits for whom, and who must not |
+//! | [`races()`] | updates that are lost, values that are made twice, values that go to and fro |
+//! | [`histories()`], [`handles()`] | linearizability: what three threads were told by small programs on three keys is explained by one order |
+//! | [`faults()`] | an error and a panic at each call of each primitive: the old state or the new one, no lock left |
+//! | [`chain()`] | the inner context: always entered, after the layer, and left before it |
 //!
 //! [`Faulty`] and [`Probe`] are there for tests of one's own.
 //!
 //! # Under shuttle
-//! With `--cfg perkey_shuttle` the suite's threads are shuttle's, and [`shuttle`] runs it under many schedules, in one line. A backend has to
+//! With `--cfg perkey_shuttle` the suite's threads are shuttle's, and `conformance::shuttle` runs it under many schedules, in one line
+//! (`shuttle_without_rollback`, for a backend that takes nothing back). A backend has to
 //! use shuttle's mutexes and atomics then, or its steps are not seen:
 //! ```
 //! # #[cfg(perkey_shuttle)] {
