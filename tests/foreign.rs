@@ -499,6 +499,7 @@ fn hash_may_panic_at_every_call() {
     panics(Call::Hash);
 }
 
+/// I9: a panic of `Eq` leaves nothing behind.
 #[test]
 fn eq_may_panic_at_every_call() {
     // I9, trap 12

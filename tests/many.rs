@@ -48,6 +48,7 @@ fn nothing_is_held<S: BuildHasher + Sync>(t: &LockTable<u64, S>, keys: u64, held
 
 // ---- what is asked for is held ------------------------------------------------------------------------------------
 
+/// M2: each lock is taken once.
 #[test]
 fn every_key_is_held_once_however_often_it_is_asked_for() {
     // I3
@@ -399,6 +400,7 @@ fn waits(t: &LockTable<u64, OneHash>, mine: u64, other: u64, asked: &[u64]) -> b
     waited
 }
 
+/// M3, with keys in slots and in the overflow.
 #[test]
 fn who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does() {
     // Six keys in slots, four beyond them. Handles keep them where they are.

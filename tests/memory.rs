@@ -299,6 +299,7 @@ fn memory_comes_back_after_more_keys_at_once_than_slots() {
     assert!(left <= 16 * KIB, "{left} bytes left");
 }
 
+/// I8: memory comes back with nothing but ordinary use.
 #[test]
 fn memory_comes_back_by_ordinary_use_without_shrinking() {
     // I8: the epoch moves on with the pins of ordinary operations.

@@ -598,7 +598,11 @@ impl Eq for Liar {}
 
 impl Hash for Liar {
     fn hash<H: Hasher>(&self, h: &mut H) {
-        h.write_u64(if lie() % 4 == 0 { lie() % 3 } else { self.n });
+        h.write_u64(if lie().is_multiple_of(4) {
+            lie() % 3
+        } else {
+            self.n
+        });
     }
 }
 

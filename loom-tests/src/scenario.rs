@@ -2,8 +2,9 @@
 
 use loom::cell::UnsafeCell;
 use perkey::{KeyGuard, LockTable};
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,26 +41,85 @@ pub const fn all_in_full(ci: usize) -> Bound {
     }
 }
 
+/// The scenario that this thread explores, and in which execution it is. All of a model's threads run on one of the system's.
+#[derive(Default)]
+struct Progress {
+    name: String,
+    execution: Cell<u64>,
+    threads: Cell<u64>,
+    most_threads: Cell<u64>,
+}
+
+thread_local! {
+    static PROGRESS: RefCell<Option<Rc<Progress>>> = const { RefCell::new(None) };
+}
+
+fn progress() -> Option<Rc<Progress>> {
+    PROGRESS.with_borrow(Clone::clone)
+}
+
+/// Whoever fails says in which execution, before anything else happens: a broken model may take its process along.
+fn tell_failures() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if let Some(p) = progress() {
+                eprintln!("failed {}: in {} executions", p.name, p.execution.get());
+            }
+            usual(info);
+        }));
+    });
+}
+
+/// A thread of the model, counted.
+pub fn spawn<T: 'static>(f: impl FnOnce() -> T + 'static) -> loom::thread::JoinHandle<T> {
+    if let Some(p) = progress() {
+        p.threads.set(p.threads.get() + 1);
+        p.most_threads
+            .set(p.most_threads.get().max(p.threads.get()));
+    }
+    loom::thread::spawn(f)
+}
+
+/// The bound of this run.
+fn chosen(bound: Bound) -> Option<usize> {
+    let number = |text: &str| match text {
+        "none" => None,
+        b => Some(b.parse().expect("a bound is a number or none")),
+    };
+    let var = |name| std::env::var(name).ok();
+    if let Some(b) = var("PERKEY_BOUND") {
+        return number(&b);
+    }
+    let bound = if var("PERKEY_FULL").is_some() {
+        bound.full
+    } else {
+        bound.ci
+    };
+    match var("PERKEY_MOST").and_then(|most| number(&most)) {
+        Some(most) => Some(bound.map_or(most, |b| b.min(most))),
+        None => bound,
+    }
+}
+
 /// Explores every execution of `f` within the bound, and prints how many there were. Nothing cuts it short: a model
 /// that is too large does not end, rather than pass.
 ///
+/// The bound can be set from outside: `PERKEY_FULL` asks for the highest one, `PERKEY_BOUND` for a certain one (or `none`),
+/// `PERKEY_MOST` for no higher one.
+///
 /// # Panics
-/// If an execution fails, or `PERKEY_BOUND` is no number.
+/// If an execution fails, or a bound from outside is no number.
 pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -> u64 {
-    let count = Arc::new(AtomicU64::new(0));
-    let counter = count.clone();
-    let full = std::env::var_os("PERKEY_FULL").is_some();
-    let bound = match std::env::var("PERKEY_BOUND").as_deref() {
-        Err(_) => {
-            if full {
-                bound.full
-            } else {
-                bound.ci
-            }
-        }
-        Ok("none") => None,
-        Ok(b) => Some(b.parse().expect("PERKEY_BOUND is a number or none")),
-    };
+    let bound = chosen(bound);
+    tell_failures();
+    let here = Rc::new(Progress {
+        name: name.to_owned(),
+        most_threads: Cell::new(1),
+        ..Progress::default()
+    });
+    PROGRESS.set(Some(here.clone()));
     let mut model = loom::model::Builder::new();
     model.preemption_bound = bound;
     model.max_duration = None;
@@ -68,13 +128,17 @@ pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -
     model.max_branches = 100_000;
     let began = Instant::now();
     model.check(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
+        let p = progress().expect("a model is explored on one thread");
+        p.execution.set(p.execution.get() + 1);
+        p.threads.set(1);
         f();
     });
-    let executions = count.load(Ordering::Relaxed);
+    PROGRESS.set(None);
+    let executions = here.execution.get();
     let bound = bound.map_or_else(|| "none".to_owned(), |b| b.to_string());
     println!(
-        "explored {name}: {executions} executions, bound {bound}, {:.1} s",
+        "explored {name}: {executions} executions, bound {bound}, {} threads, {:.1} s",
+        here.most_threads.get(),
         began.elapsed().as_secs_f64()
     );
     executions
@@ -204,7 +268,7 @@ impl World {
 /// If the thread does.
 pub fn two(world: &Arc<World>, first: impl FnOnce(&World), second: impl FnOnce(&World) + 'static) {
     let theirs = world.clone();
-    let thread = loom::thread::spawn(move || second(&theirs));
+    let thread = spawn(move || second(&theirs));
     first(world);
     thread.join().expect("no panic in the other thread");
 }

@@ -1,8 +1,104 @@
-//! Which mutant must be killed by which scenario.
+//! The mutants, what each of them breaks, and which test must kill it.
+
+/// A deliberately broken step of a protocol.
+pub(crate) struct Mutant {
+    /// The name in `perkey::mutant`.
+    pub(crate) name: &'static str,
+    /// The invariant that it breaks.
+    pub(crate) breaks: &'static str,
+    /// What is wrong with it.
+    pub(crate) what: &'static str,
+}
+
+const fn mutant(name: &'static str, breaks: &'static str, what: &'static str) -> Mutant {
+    Mutant { name, breaks, what }
+}
+
+/// All of them. (Orderings that are too weak are no mutants: `cargo prove orderings` makes those by itself.)
+#[rustfmt::skip]
+pub(crate) const MUTANTS: &[Mutant] = &[
+    // the lock
+    mutant("depth_not_counted", "I3", "taking it again does not add to the depth"),
+    mutant("owner_not_cleared", "I3", "who has released it looks like its owner still"),
+    mutant("parked_not_set", "I6", "a waiter does not say that he waits"),
+    mutant("announce_unchecked", "I6", "a waiter says so after the release, too"),
+    mutant("wake_dropped", "I6", "the waiter that leaves the queue is not woken"),
+    mutant("ticket_left_behind", "I6", "a waiter that gives up stays in the queue"),
+    mutant("leave_without_looking", "I6", "a waiter that gives up swallows his wake-up"),
+    mutant("fair_ignored", "F1", "`unlock_fair` does as `drop` does"),
+    mutant("join_at_the_end", "F1", "who has woken in vain queues up behind newer ones"),
+    mutant("vain_not_counted", "F1", "no hand-over after waking in vain"),
+    mutant("time_not_counted", "F1", "no hand-over after half a millisecond"),
+    mutant("reference_before_wake", "I7", "the reference is given back before the waiter is woken"),
+    // the table
+    mutant("no_stamp", "I2", "an insertion becomes a member without the bucket's stamp"),
+    mutant("no_help", "I2", "a stamp is replaced before what it names is a member"),
+    mutant("no_help_in_search", "I2", "a search passes by what is stamped and not yet promoted"),
+    mutant("no_second_search", "I2", "after a lost stamp the bucket is not searched again"),
+    mutant("stamp_not_seen_again", "I2", "the stamp is not looked at under the claim, so a number comes twice"),
+    mutant("hash_is_key", "I4", "a key with the same hash is taken for the key"),
+    mutant("claim_under_passers", "I7", "an entry is rewritten while a search compares its key"),
+    mutant("claim_in_use", "I7", "an entry is rewritten while it has users"),
+    mutant("wait_for_claimed", "I4", "an insertion waits for who rewrites a slot"),
+    mutant("wait_for_ready", "I4", "a search waits for who publishes an entry"),
+    mutant("upgrade_of_the_dead", "I5", "a weak handle comes back after the last user has gone"),
+    mutant("upgrade_into_next_life", "I5", "a weak handle reaches the next life of its entry"),
+    mutant("retire_now", "I7", "a node is freed without waiting for pins"),
+    mutant("retire_twice", "I7", "a node is retired twice"),
+    mutant("node_kept", "I8", "a dead node is not unlinked"),
+    mutant("claim_lost_in_panic", "I9", "a panic of the key's code loses the slot"),
+    mutant("pass_lost_in_panic", "I9", "a panic of the key's code loses a passing reference"),
+    mutant("grant_ignored", "I6", "a waiter whose time is over does not see that he was handed the lock"),
+    mutant("owner_shared", "I3", "all threads are one owner"),
+    mutant("unlock_clears_depth", "I3", "the first guard that is dropped releases the lock"),
+    mutant("depth_unchecked", "I3", "the depth wraps at its end"),
+    mutant("dead_node_met", "I7", "a search takes a reference on a dead node"),
+    mutant("retire_without_unlinking", "I7", "a node is retired although it could not be unlinked"),
+    mutant("walk_unpinned", "I7", "a search walks over the overflow without a pin"),
+    mutant("node_not_numbered", "I2", "a node is published without its number"),
+    mutant("born_without_owner", "I3", "a new entry is locked by nobody"),
+    mutant("old_key_forgotten", "I5", "the key of a slot that is taken over is not dropped"),
+    mutant("key_dropped_under_claim", "I9", "an old key is dropped while its slot is claimed"),
+    mutant("references_unchecked", "I7", "the count of passers runs over"),
+    mutant("generations_unchecked", "I2", "the numbers of a bucket run over"),
+    mutant("timed_out_user_kept", "I5", "a waiter that gives up remains a user"),
+    mutant("life_not_cleared", "I5", "an entry that is taken over keeps the number of its life"),
+    mutant("idle_counted", "I5", "`len` counts idle keys"),
+    mutant("shrink_forgets_keys", "I5", "shrinking does not drop the keys"),
+    // many keys
+    mutant("many_unsorted", "M2", "locks are taken in the caller's order"),
+    mutant("many_not_deduplicated", "M2", "a key that is named twice is taken twice"),
+    mutant("many_waits_holding_later", "M3", "a thread waits while it holds a later key"),
+    mutant("many_chain_not_looked_at", "M3", "later keys in the overflow are not seen"),
+    mutant("many_keeps_on_failure", "M4", "what was taken before a failure is kept"),
+    // the layers of a storage
+    mutant("serializing_without_lock", "S1", "`Serializing` takes no lock"),
+    mutant("serializing_reads_without_lock", "S1", "`Serializing` takes no lock for reads"),
+    mutant("key_without_lock", "S2", "`PerKey` takes no lock"),
+    mutant("reads_without_key_lock", "S2", "`PerKey` takes no lock for reads"),
+    mutant("one_lock_for_all_keys", "S3", "`PerKey` takes the same lock for all keys"),
+    mutant("prefix_not_checked_again", "S7", "a short key is not looked at again under the lock"),
+    // a store in files
+    mutant("files_written_in_place", "S8", "a value is written where it is to be, without a temporary file"),
+    mutant("file_not_synced", "S9", "a value is put in place before it is on the disk"),
+    mutant("places_not_synced", "S9", "a folder is not synced after a change of names"),
+    mutant("folder_not_synced", "S9", "the folder of a folder is not synced"),
+    mutant("found_not_settled", "S9", "what is found in a folder counts before the folder is on the disk"),
+    mutant("files_removed_first", "S9", "the old place of a moved value goes before the new one is there"),
+    mutant("checksum_not_checked", "S10", "the checksum of a value is not compared"),
+    mutant("leftovers_kept", "S11", "temporary files of a process that was killed stay"),
+    mutant("opened_without_lock", "S11", "an open store is not known to be open"),
+    mutant("changes_not_taken_back", "S12", "changes stay after a later one of the operation failed"),
+];
+
+/// Orderings that stay although no model notices that they are weaker: the access, what it was weakened to, and why it stays.
+#[rustfmt::skip]
+pub(crate) const SURVIVORS: &[(&str, &str, &str)] = &[
+];
 
 /// A broken twin: with this mutant switched on, this test must fail.
 pub(crate) struct Twin {
-    /// The name in `perkey::mutant`.
+    /// The name in `perkey::mutant`; or, with a space in it, an ordering of `sites` that is one step weaker.
     pub(crate) mutant: &'static str,
     /// The test binary.
     pub(crate) file: &'static str,
@@ -10,6 +106,13 @@ pub(crate) struct Twin {
     pub(crate) test: &'static str,
     /// The preemption bound at which it is looked for (loom).
     pub(crate) bound: Option<u8>,
+}
+
+impl Twin {
+    /// The ordering that is weakened, if that is what is broken.
+    pub(crate) fn weaker(&self) -> Option<&'static str> {
+        self.mutant.contains(' ').then_some(self.mutant)
+    }
 }
 
 const fn twin(mutant: &'static str, file: &'static str, test: &'static str, bound: u8) -> Twin {
@@ -36,31 +139,16 @@ pub(crate) const LOOM: &[Twin] = &[
     // the lock
     twin("depth_not_counted", "loom_lock", "lock_lock_unlock_unlock_twice", 3),
     twin("owner_not_cleared", "loom_lock", "lock_unlock_lock_unlock_against_lock", 3),
-    twin("take_relaxed", "loom_lock", "try_lock_against_lock", 3),
-    twin("unlock_relaxed", "loom_lock", "try_lock_against_lock", 3),
-    twin("parked_seen_relaxed", "loom_lock", "lock_lock_unlock_unlock_twice", 3),
-    twin("announce_relaxed", "loom_lock", "lock_lock_unlock_unlock_twice", 3),
-    twin("waiter_takes_relaxed", "loom_lock", "lock_lock_unlock_unlock_twice", 3),
     twin("parked_not_set", "loom_lock", "lock_lock_unlock_unlock_twice", 3),
     twin("announce_unchecked", "loom_lock", "lock_lock_unlock_unlock_twice", 3),
     twin("wake_dropped", "loom_lock", "lock_lock_unlock_unlock_twice", 3),
-    twin("grant_relaxed", "loom_lock", "unlock_fair_against_lock", 3),
-    twin("grant_store_relaxed", "loom_lock", "unlock_fair_against_lock", 3),
     twin("ticket_left_behind", "loom_lock", "timeout_against_unlock", 3),
     twin("ticket_left_behind", "loom_lock", "timeout_against_grant", 3),
     twin("leave_without_looking", "loom_lock", "timeout_against_unlock_against_lock", 2),
-    twin("pass_on_relaxed", "loom_lock", "lock_against_lock_against_lock", 2),
+    twin("wake_dropped", "loom_lock", "try_lock_against_lock", 3),
+    twin("wake_dropped", "loom_lock", "unlock_fair_against_lock", 3),
+    twin("wake_dropped", "loom_lock", "lock_against_lock_against_lock", 2),
     // the table
-    twin("hash_store_relaxed", "loom_table", "try_ab_try_a", 2),
-    twin("hash_load_relaxed", "loom_table", "try_aab_try_a", 2),
-    twin("unpublish_relaxed", "loom_table", "try_ab_try_ca", 3),
-    twin("meet_relaxed", "loom_table", "try_aa_try_a", 2),
-    twin("settle_relaxed", "loom_table", "try_aa_try_a", 2),
-    twin("put_relaxed", "loom_table", "try_ab_try_a", 2),
-    twin("claim_relaxed", "loom_table", "try_a_try_a", 2),
-    twin("stamp_relaxed", "loom_table", "try_a_try_a", 2),
-    twin("stamp_load_relaxed", "loom_table", "try_a_try_a", 2),
-    twin("publish_relaxed", "loom_table", "try_aa_try_a", 2),
     twin("no_stamp", "loom_table", "try_a_try_a", 2),
     twin("no_help", "loom_table", "try_ab_try_ca", 2),
     twin("no_help_in_search", "loom_table", "try_a_try_a", 2),
@@ -71,37 +159,39 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("claim_in_use", "loom_table", "try_ab_try_a", 2),
     // the same again, so that every scenario has been seen to fail
     twin("no_stamp", "loom_table", "lock_a_lock_a", 2),
-    twin("settle_relaxed", "loom_table", "lock_aa_lock_a", 2),
+    twin("claim_under_passers", "loom_table", "lock_aa_lock_a", 2),
+    twin("claim_in_use", "loom_table", "lock_aab_lock_a", 2),
+    twin("no_second_search", "loom_table", "lock_ab_lock_a", 2),
+    twin("stamp_not_seen_again", "loom_table", "idle_a_try_b_try_a_try_a", 2),
+    twin("table/entry.rs claim.1 success", "loom_table", "lock_a_lock_b", 2),
+    twin("table/entry.rs claim.1 success", "loom_table", "try_a_try_b", 2),
     twin("hash_is_key", "loom_table", "lock_a_lock_a1", 2),
     twin("hash_is_key", "loom_table", "try_ab_try_a1", 2),
     twin("no_stamp", "loom_table", "try_abc_try_ba", 2),
-    twin("hash_load_relaxed", "loom_table", "lock_aab_lock_a", 2),
-    twin("hash_load_relaxed", "loom_table", "lock_ab_lock_a", 2),
     twin("no_help", "loom_table", "lock_ab_lock_ca", 2),
     twin("hash_is_key", "loom_table", "lock_ab_lock_a1", 2),
     twin("no_stamp", "loom_table", "lock_abc_lock_ba", 2),
     twin("no_stamp", "loom_table", "try_a_try_a_try_b", 2),
-    twin("hash_load_relaxed", "loom_table", "idle_a_try_b_try_a_try_a", 2),
+    twin("claim_in_use", "loom_table", "try_a_shrink_try_a", 1),
+    twin("no_stamp", "loom_table", "try_a_try_b_try_ba", 1),
     twin("hash_is_key", "loom_table", "contended_a_beside_a1", 2),
-    twin("claim_relaxed", "loom_table", "lock_a_lock_b", 2),
-    twin("claim_relaxed", "loom_table", "try_a_try_b", 2),
     // handles
     twin("upgrade_of_the_dead", "loom_handle", "upgrade_against_last_drop", 3),
     twin("upgrade_into_next_life", "loom_handle", "upgrade_against_drop_and_handle", 3),
     twin("upgrade_of_the_dead", "loom_handle", "upgrade_against_passing_search", 3),
     twin("claim_in_use", "loom_handle", "handle_against_other_keys", 3),
-    twin("unlock_relaxed", "loom_handle", "handle_lock_against_lock", 3),
-    twin("claim_relaxed", "loom_handle", "shrink_against_lock", 3),
+    twin("wake_dropped", "loom_handle", "handle_lock_against_lock", 3),
+    twin("claim_in_use", "loom_handle", "shrink_against_lock", 3),
     twin("reference_before_wake", "loom_handle", "timeout_and_shrink_against_unlock", 2),
     // overflow
-    twin("push_relaxed", "loom_overflow", "chained_c_against_chained_c", 1),
+    twin("no_second_search", "loom_overflow", "chained_c_against_chained_c", 1),
+    twin("no_stamp", "loom_overflow", "chained_c_against_slot_c", 1),
     twin("retire_twice", "loom_overflow", "chained_c_against_chained_a1", 1),
     twin("retire_now", "loom_overflow", "walk_against_removal", 1),
-    twin("push_relaxed", "loom_overflow", "chained_c_against_slot_c", 1),
     // many keys
     twin("many_unsorted", "loom_many", "many_ab_many_ba", 2),
     twin("many_unsorted", "loom_many", "many_aa1_many_a1a", 2),
-    twin("claim_relaxed", "loom_many", "many_a_many_a", 2),
+    twin("no_stamp", "loom_many", "many_a_many_a", 2),
     twin("wake_dropped", "loom_many", "many_ba_against_lock_b", 2),
     twin("many_waits_holding_later", "loom_many", "holding_b_many_ab_against_many_ab", 2),
     twin("many_waits_holding_later", "loom_many", "holding_b_many_a_against_many_ab", 2),
@@ -121,6 +211,22 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("one_lock_for_all_keys", "loom_storage", "per_key_update_a_beside_update_b", 2),
 ];
 
+/// The tests with real threads that have twins.
+pub(crate) const THREADS_FILES: &[&str] = &[
+    "perkey",
+    "memory",
+    "foreign",
+    "many",
+    "files",
+    "killed",
+    "conformance",
+];
+/// How they are built.
+#[rustfmt::skip]
+pub(crate) const THREADS_BUILD: &[&str] = &[
+    "-p", "perkey", "--lib", "--test", "memory", "--test", "foreign", "--test", "many", "--test", "files", "--test", "killed", "--test", "conformance",
+];
+
 /// The twins of tests with real threads or none, which the step "tests" runs as they are.
 #[rustfmt::skip]
 pub(crate) const THREADS: &[Twin] = &[
@@ -129,9 +235,21 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
     schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),
     schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
+    // layers
     schedule("prefix_not_checked_again", "conformance", "memory"),
     schedule("key_without_lock", "conformance", "layers"),
     schedule("serializing_reads_without_lock", "conformance", "layers"),
+    // a store in files
+    schedule("checksum_not_checked", "files", "every_byte_that_is_changed_is_noticed"),
+    schedule("opened_without_lock", "files", "what_another_handle_is_writing_is_not_a_leftover"),
+    schedule("changes_not_taken_back", "files", "of_several_changes_none_stays_if_one_fails"),
+    schedule("files_written_in_place", "killed", "files"),
+    schedule("leftovers_kept", "killed", "files"),
+    schedule("file_not_synced", "perkey", "storage::files::crash::a_saved_value_is_new_or_old"),
+    schedule("places_not_synced", "perkey", "storage::files::crash::an_evicted_value_is_there_or_not"),
+    schedule("folder_not_synced", "perkey", "storage::files::crash::a_folder_that_another_handle_has_made_lasts_before_what_is_saved_in_it"),
+    schedule("found_not_settled", "perkey", "storage::files::crash::what_a_killed_process_has_put_in_place_lasts_before_it_is_found_there"),
+    schedule("files_removed_first", "perkey", "storage::files::crash::a_renamed_value_is_at_one_place_at_least"),
 ];
 
 /// The twins of the shuttle tests.

@@ -34,7 +34,7 @@ fn lock() -> Lock {
 
 fn spawn(lock: &Lock, f: impl FnOnce(&Lock) + 'static) -> loom::thread::JoinHandle<()> {
     let lock = lock.clone();
-    loom::thread::spawn(move || f(&lock))
+    loom_tests::spawn(move || f(&lock))
 }
 
 /// I1, I3, I6: two threads, each takes it twice and gives it back twice.

@@ -33,7 +33,7 @@ fn lock_many(w: &World, keys: &[Key]) {
     touch(w, &many);
 }
 
-/// I1: crossing orders.
+/// I1, M2: crossing orders.
 #[test]
 fn many_ab_many_ba() {
     explore("many_ab_many_ba", all_in_full(4), || {
@@ -48,7 +48,7 @@ fn many_ab_many_ba() {
     });
 }
 
-/// I1, I2: the same with one hash.
+/// I1, I2, M2: the same with one hash.
 #[test]
 fn many_aa1_many_a1a() {
     explore("many_aa1_many_a1a", all_in_full(3), || {
@@ -63,7 +63,7 @@ fn many_aa1_many_a1a() {
     });
 }
 
-/// Nobody holds a key here before it has been waited for: entries come and go with the calls.
+/// I1, I2: nobody holds a key here before it has been waited for: entries come and go with the calls.
 #[test]
 fn many_a_many_a() {
     explore("many_a_many_a", all_in_full(4), || {
@@ -85,7 +85,7 @@ fn many_ba_against_lock_b() {
     });
 }
 
-/// A thread that holds the later key among those it asks for does not wait for the earlier one.
+/// M3: a thread that holds the later key among those it asks for does not wait for the earlier one.
 #[test]
 fn holding_b_many_ab_against_many_ab() {
     explore("holding_b_many_ab_against_many_ab", all_in_full(4), || {
@@ -110,7 +110,7 @@ fn holding_b_many_ab_against_many_ab() {
     });
 }
 
-/// Nor one that holds a later key and does not ask for it.
+/// M3: nor one that holds a later key and does not ask for it.
 #[test]
 fn holding_b_many_a_against_many_ab() {
     explore("holding_b_many_a_against_many_ab", all_in_full(4), || {
@@ -131,7 +131,7 @@ fn holding_b_many_a_against_many_ab() {
     });
 }
 
-/// A thread that holds the earlier key may wait for the later one, and gets it.
+/// M2: a thread that holds the earlier key may wait for the later one, and gets it.
 #[test]
 fn holding_a_many_ba_against_many_ba() {
     explore("holding_a_many_ba_against_many_ba", all_in_full(4), || {
@@ -150,7 +150,7 @@ fn holding_a_many_ba_against_many_ba() {
     });
 }
 
-/// All or none: who finds the later key taken does not keep the earlier one.
+/// M4: all or none: who finds the later key taken does not keep the earlier one.
 #[test]
 fn try_many_ba_against_try_b() {
     explore("try_many_ba_against_try_b", ALL, || {
@@ -172,7 +172,7 @@ fn try_many_ba_against_try_b() {
     });
 }
 
-/// All or none, when time is over, too.
+/// M4: all or none, when time is over, too.
 #[test]
 fn timeout_of_many_ab_against_unlock_b() {
     explore("timeout_of_many_ab_against_unlock_b", bounds(3, 5), || {

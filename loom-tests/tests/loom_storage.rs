@@ -116,7 +116,7 @@ fn race<S: Storage + Send + Sync + 'static>(
 ) -> Arc<S> {
     let store = Arc::new(store);
     let theirs = store.clone();
-    let thread = loom::thread::spawn(move || second(&theirs));
+    let thread = loom_tests::spawn(move || second(&theirs));
     first(&store);
     thread.join().expect("no panic in the other thread");
     store
@@ -226,7 +226,7 @@ fn per_key_update_a_beside_update_b() {
     println!("{name}: the closures overlapped in {met} executions");
 }
 
-/// S4: operations inside operations of the same thread, under both layers.
+/// Operations inside operations of the same thread.
 fn nested(s: &impl Storage) {
     let mut op = s.operation(Scope::Key(&A), Intent::Write).unwrap();
     s.update(&A, |_| count(s.load(&A).ok())).unwrap();
@@ -234,6 +234,7 @@ fn nested(s: &impl Storage) {
     op.leave().unwrap();
 }
 
+/// S1, S4: operations inside operations do not wait for themselves.
 #[test]
 fn serializing_nested_update_a() {
     explore("serializing_nested_update_a", ALL, || {
@@ -243,6 +244,7 @@ fn serializing_nested_update_a() {
     });
 }
 
+/// S2, S4: operations inside operations do not wait for themselves.
 #[test]
 fn per_key_nested_update_a() {
     explore("per_key_nested_update_a", bounds(5, 6), || {

@@ -1,7 +1,7 @@
 //! The table's protocol, one bucket of two slots, nothing in the overflow.
 #![cfg(perkey_loom)]
 
-use loom_tests::{all_in_full, bounds, explore, two, World, A, A1, ALL, B, C};
+use loom_tests::{all_in_full, bounds, explore, spawn, two, World, A, A1, ALL, B, C};
 
 macro_rules! sequences {
     ($($(#[$doc:meta])* $name:ident $bound:expr, $how:ident: $first:expr, $second:expr;)*) => {$(
@@ -48,7 +48,7 @@ fn try_a_try_a_try_b() {
         let world = World::new();
         let other = [A, B].map(|key| {
             let world = world.clone();
-            loom::thread::spawn(move || {
+            spawn(move || {
                 world.try_all(&[key]);
             })
         });
@@ -68,10 +68,43 @@ fn idle_a_try_b_try_a_try_a() {
         world.try_all(&[A]);
         let other = [A, B].map(|key| {
             let world = world.clone();
-            loom::thread::spawn(move || {
+            spawn(move || {
                 world.try_all(&[key]);
             })
         });
+        world.try_all(&[A]);
+        for t in other {
+            t.join().unwrap();
+        }
+        assert_eq!(world.table.len(), 0);
+    });
+}
+
+/// I1: the key's idle entry is shrunk away between its two holders.
+#[test]
+fn try_a_shrink_try_a() {
+    explore("try_a_shrink_try_a", bounds(1, 2), || {
+        let world = World::new();
+        let (shrinks, tries) = (world.clone(), world.clone());
+        let shrinks = spawn(move || shrinks.table.shrink_to_fit());
+        let tries = spawn(move || tries.try_all(&[A]));
+        world.try_all(&[A]);
+        shrinks.join().unwrap();
+        tries.join().unwrap();
+        assert_eq!(world.table.len(), 0);
+    });
+}
+
+/// I1: the key's idle entry is claimed for another key and given up, as that one turned up elsewhere, between its two holders.
+#[test]
+fn try_a_try_b_try_ba() {
+    explore("try_a_try_b_try_ba", bounds(1, 2), || {
+        let world = World::new();
+        let (one, two) = (world.clone(), world.clone());
+        let other = [
+            spawn(move || one.try_all(&[B])),
+            spawn(move || two.try_all(&[B, A])),
+        ];
         world.try_all(&[A]);
         for t in other {
             t.join().unwrap();
@@ -86,9 +119,9 @@ fn contended_a_beside_a1() {
     explore("contended_a_beside_a1", bounds(1, 2), || {
         let world = World::new();
         let contender = world.clone();
-        let contender = loom::thread::spawn(move || contender.lock_all(&[A]));
+        let contender = spawn(move || contender.lock_all(&[A]));
         let beside = world.clone();
-        let beside = loom::thread::spawn(move || {
+        let beside = spawn(move || {
             assert_eq!(beside.try_all(&[A1]), 1, "nobody else wants it");
         });
         world.lock_all(&[A]);

@@ -228,7 +228,7 @@ fn queue(lock: &Arc<Counter>, n: usize, fair: bool) -> (Served, Vec<thread::Join
 
 type Served = Arc<Mutex<Vec<usize>>>;
 
-/// `unlock_fair` hands the lock over, to the longest waiter; nobody comes between.
+/// F1: `unlock_fair` hands the lock over, to the longest waiter; nobody comes between.
 #[test]
 fn unlock_fair_serves_in_the_order_of_arrival() {
     check("unlock_fair_serves_in_the_order_of_arrival", || {
@@ -253,7 +253,7 @@ fn unlock_fair_serves_in_the_order_of_arrival() {
     });
 }
 
-/// Any release hands over when half a millisecond has passed; before that, whoever comes first may have it.
+/// F1: any release hands over when half a millisecond has passed; before that, whoever comes first may have it.
 #[test]
 fn a_release_hands_over_when_time_has_passed() {
     let barged = Arc::new(AtomicU64::new(0));
@@ -279,7 +279,7 @@ fn a_release_hands_over_when_time_has_passed() {
     assert!(barged.load(Relaxed) > 0 || std::env::var_os("PERKEY_REPLAY").is_some());
 }
 
-/// Time stands still, and a barging task lets the waiters run only while it holds the lock. They are served all the same, the
+/// F1: time stands still, and a barging task lets the waiters run only while it holds the lock. They are served all the same, the
 /// longest waiter first, each after a bounded number of its acquisitions. (When the first releases, the others may overtake
 /// each other: one that wakes for no reason comes before one that is being woken.)
 #[test]

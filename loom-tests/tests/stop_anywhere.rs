@@ -569,7 +569,7 @@ macro_rules! operations {
 }
 
 operations! {
-    /// The key is new, the table empty.
+    /// I4: the key is new, the table empty.
     lock_a_new_key { run: lock_v }
     /// The key is there, idle.
     lock_a_resident_key {
@@ -578,7 +578,7 @@ operations! {
             nothing(w)
         },
     }
-    /// All slots hold idle keys: one is taken over.
+    /// I4: all slots hold idle keys: one is taken over.
     lock_taking_over {
         set_up: |w| {
             w.leave_idle(&FILL);

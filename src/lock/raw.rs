@@ -77,7 +77,7 @@ impl RawLock {
     #[inline]
     pub(crate) fn deepen(&self) -> Result<(), Exhausted> {
         let o = self.owner.get();
-        if owner::depth(o) >= DEPTH_MAX {
+        if owner::depth(o) >= DEPTH_MAX && !mutant("depth_unchecked") {
             return Err(Exhausted::Depth);
         }
         if !mutant("depth_not_counted") {
@@ -110,11 +110,7 @@ impl RawLock {
             match self.word.compare_exchange_weak(
                 w,
                 w | LOCKED,
-                if mutant("take_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Acquire
-                },
+                Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
@@ -134,7 +130,7 @@ impl RawLock {
     #[inline]
     pub(crate) fn unlock(&self, unit: u64, usual: u64, fair: bool) -> Option<u64> {
         let o = self.owner.get();
-        if owner::depth(o) > 1 {
+        if owner::depth(o) > 1 && !mutant("unlock_clears_depth") {
             self.owner.set(o - 1);
             return None;
         }
@@ -149,20 +145,10 @@ impl RawLock {
             // ORDERING: Release on success, partner of every Acquire that takes this lock, claims this entry or finds it
             // gone (I1, I7). Acquire on failure, partner of the Release in `announce`: with PARKED comes the queue that
             // its setter made.
-            match self.word.compare_exchange_weak(
-                w,
-                new,
-                if mutant("unlock_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Release
-                },
-                if mutant("parked_seen_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Acquire
-                },
-            ) {
+            match self
+                .word
+                .compare_exchange_weak(w, new, Ordering::Release, Ordering::Acquire)
+            {
                 Ok(_) => return Some(new),
                 Err(now) => w = now,
             }
@@ -206,16 +192,10 @@ impl RawLock {
             let new = word::settle(w - unit);
             // ORDERING: Release on success: a claim or a death that sees the reference gone (Acquire) comes after all that
             // was done under it, reads of the key included (I7; loom: `{a,b}|{a'}`). Relaxed on failure.
-            match self.word.compare_exchange_weak(
-                w,
-                new,
-                if mutant("put_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Release
-                },
-                Ordering::Relaxed,
-            ) {
+            match self
+                .word
+                .compare_exchange_weak(w, new, Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => return new,
                 Err(now) => w = now,
             }
@@ -238,7 +218,7 @@ impl RawLock {
         // ORDERING: Acquire, partner of the Release that installs it.
         let p = self.side.load(Ordering::Acquire);
         // SAFETY: once installed it is freed only by `drop` or `take_side`, which have the lock to themselves.
-        unsafe { p.as_ref() }
+        unsafe { p.as_ref() }.inspect(|side| side.seen())
     }
 
     /// The queue, made now if need be.
@@ -261,7 +241,9 @@ impl RawLock {
                 // SAFETY: `new` was never shared.
                 drop(unsafe { Box::from_raw(new) });
                 // SAFETY: installed by somebody else; lives as long as the lock.
-                unsafe { &*theirs }
+                let theirs = unsafe { &*theirs };
+                theirs.seen();
+                theirs
             }
         }
     }

@@ -81,6 +81,11 @@ impl Side {
         }
     }
 
+    /// Whoever comes by it finds it built, and not freed.
+    pub(super) fn seen(&self) {
+        self.canary.touch();
+    }
+
     /// Runs `f` under the mutex of the queue, which also orders the ends and beginnings of lives.
     pub(crate) fn exclusively<R>(&self, f: impl FnOnce() -> R) -> R {
         let _queue = self.queue.lock();
@@ -148,15 +153,7 @@ impl RawLock {
     fn take_bit(&self) -> bool {
         // ORDERING: Acquire on success, partner of the Release in `unlock` and `pass_on` (I1). A read-modify-write, not a
         // load, decides, so that the latest value counts.
-        self.word.fetch_or(
-            LOCKED,
-            if mutant("waiter_takes_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Acquire
-            },
-        ) & LOCKED
-            == 0
+        self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0
     }
 
     /// Clears `PARKED` when the queue has become empty (Q1). Under the mutex.
@@ -182,7 +179,7 @@ impl RawLock {
                 let mut queue = side.queue.lock();
                 // ORDERING: Relaxed; the mutex orders the stores.
                 let status = ticket.status.load(Ordering::Relaxed);
-                if status == GRANTED {
+                if status == GRANTED && !mutant("grant_ignored") {
                     return true; // Q5
                 }
                 let expired = deadline.is_some_and(|at| time::now() >= at);
@@ -219,11 +216,7 @@ impl RawLock {
             }
             ticket.parker.park(deadline);
             // ORDERING: Acquire, partner of the Release in `pass_on`: with the lock comes what its last holder did (I1).
-            match ticket.status.load(if mutant("grant_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Acquire
-            }) {
+            match ticket.status.load(Ordering::Acquire) {
                 GRANTED => return true,
                 WOKEN if self.take_bit() => return true, // not in the queue: nothing to tidy
                 _ => {}
@@ -249,11 +242,7 @@ impl RawLock {
             match self.word.compare_exchange_weak(
                 w,
                 w | PARKED,
-                if mutant("announce_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Release
-                },
+                Ordering::Release,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return true,
@@ -264,7 +253,7 @@ impl RawLock {
 
     /// Q3: gives the lock up, to the longest waiter or to whoever comes first. Returns whom to wake.
     pub(super) fn pass_on(&self, side: &Side, fair: bool) -> Woken {
-        side.canary.touch();
+        side.seen();
         let mut queue = side.queue.lock();
         let fair = fair && !mutant("fair_ignored");
         let hand_over = (queue.fair_is_due() || fair) && !queue.waiting.is_empty();
@@ -276,25 +265,13 @@ impl RawLock {
         }
         if clear != 0 {
             // ORDERING: Release, partner of `take_bit` and of every other Acquire that takes this lock (I1).
-            self.word.fetch_and(
-                !clear,
-                if mutant("pass_on_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Release
-                },
-            );
+            self.word.fetch_and(!clear, Ordering::Release);
         }
         let ticket = first?.ticket;
         // ORDERING: Release, partner of the Acquire after `park` in `queue_up`: a grant carries what this holder did (I1).
-        ticket.status.store(
-            if hand_over { GRANTED } else { WOKEN },
-            if mutant("grant_store_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Release
-            },
-        );
+        ticket
+            .status
+            .store(if hand_over { GRANTED } else { WOKEN }, Ordering::Release);
         drop(queue);
         (!mutant("wake_dropped")).then(|| ticket.parker.clone())
     }

@@ -40,6 +40,8 @@ mod backend;
 pub mod conformance;
 mod digest;
 mod error;
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+mod files;
 mod journal;
 mod layer;
 mod memory;
@@ -57,6 +59,8 @@ pub use backend::Storage;
 pub use bytes::Bytes;
 pub use digest::{Digest, ParseError, Prefix};
 pub use error::{BoxError, Error, Failure};
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+pub use files::{Files, FilesOptions};
 pub use layer::{Chained, Layer};
 pub use memory::Memory;
 pub use operation::Operation;

@@ -4,9 +4,14 @@
 
 use std::cell::Cell;
 
+#[cfg(not(perkey_mutant))]
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 }
+
+#[cfg(perkey_mutant)]
+#[path = "sites.rs"]
+pub(crate) mod atomic;
 
 pub(crate) use loom::cell::UnsafeCell;
 
@@ -102,6 +107,7 @@ pub(crate) const fn spin_limit() -> u32 {
 ///
 /// Here an exchange that fails, which reads the latest value: a stale one would make the exchange fail and come back with the
 /// latest, so exploring it adds executions and no outcome.
+#[cfg_attr(perkey_mutant, track_caller)]
 pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
     // ORDERING: Relaxed, as in the real one. No word of the crate is ever u64::MAX.
     word.compare_exchange(
@@ -115,9 +121,13 @@ pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
 
 /// What to start an exchange from: the usual value. If it is not the right one the exchange fails and says what is, with
 /// the failure's ordering, which is that of the real one's load.
+#[cfg(not(perkey_mutant))]
 pub(crate) fn start(_: &atomic::AtomicU64, usual: u64, _: atomic::Ordering) -> u64 {
     usual
 }
+
+#[cfg(perkey_mutant)]
+pub(crate) use atomic::start;
 
 /// A word that is only stored to by its present owner, and read by others only to find out that they are not he.
 ///

@@ -33,11 +33,7 @@ impl<K> Bucket<K> {
     pub(super) fn stamp(&self) -> u64 {
         // ORDERING: Acquire, partner of the Release in `publish`, and through the chain of exchanges of all earlier ones: a
         // search that starts here sees every member there was at this stamp (I2).
-        self.stamp.load(if mutant("stamp_load_relaxed") {
-            Ordering::Relaxed
-        } else {
-            Ordering::Acquire
-        })
+        self.stamp.load(Ordering::Acquire)
     }
 
     /// Promotes the insertion that `stamp` names, so that the stamp may be replaced.
@@ -65,11 +61,7 @@ impl<K> Bucket<K> {
         for (i, its) in self.hashes.iter().enumerate() {
             // ORDERING: Acquire, partner of the Release in `Claim::fill`: if the slot has been taken over from the key that
             // we look for, we come after its last holder (I1; loom: `{a,b}|{a}`).
-            let its = its.load(if mutant("hash_load_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Acquire
-            });
+            let its = its.load(Ordering::Acquire);
             // No branch: which slot it is cannot be foretold.
             slots |= u32::from(its == hash) << i;
         }
@@ -77,9 +69,9 @@ impl<K> Bucket<K> {
     }
 
     pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        // ORDERING: Acquire, so that a count after a join sees what came before it.
+        // ORDERING: Relaxed: a count that comes after something (a join, say) never sees anything older than that.
         self.entries
             .iter()
-            .map(|e| e.word().load(Ordering::Acquire))
+            .map(|e| e.word().load(Ordering::Relaxed))
     }
 }

@@ -108,11 +108,7 @@ impl<K> Chain<K> {
             match self.head.compare_exchange_weak(
                 head,
                 node.as_ptr(),
-                if mutant("push_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Release
-                },
+                Ordering::Release,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return,
@@ -154,8 +150,8 @@ impl<K> Chain<K> {
         }
         let pin = epoch::pin();
         for node in self.iter(&pin) {
-            // ORDERING: Acquire, so that a count after a join sees what came before it.
-            f(node.entry.word().load(Ordering::Acquire));
+            // ORDERING: Relaxed, as for the slots (`Bucket::words`).
+            f(node.entry.word().load(Ordering::Relaxed));
         }
     }
 
@@ -180,7 +176,7 @@ impl<K> Chain<K> {
         f: &mut impl FnMut(Met<'t, K>) -> Result<Step<'t, K, R>, Exhausted>,
     ) -> Result<Option<R>, Exhausted> {
         let stamped = (stamp::place(stamp) == stamp::CHAIN).then(|| stamp::seq(stamp));
-        let mut pin = epoch::pin();
+        let mut pin = (!mutant("walk_unpinned")).then(epoch::pin);
         // ORDERING: Acquire, as in `iter`.
         let mut at = self.head.load(Ordering::Acquire);
         while let Some(this) = NonNull::new(unmark(at)) {
@@ -194,7 +190,7 @@ impl<K> Chain<K> {
                     match f(met)? {
                         Step::Done(r) => return Ok(Some(r)),
                         Step::Next(met) => {
-                            pin = epoch::pin();
+                            pin = Some(epoch::pin());
                             // ORDERING: Acquire, as in `iter`. Read while the reference keeps the node in the chain, so
                             // that its successor is reachable under the new pin.
                             at = node.next.load(Ordering::Acquire);
@@ -259,6 +255,7 @@ impl<K> Chain<K> {
                 if link
                     .compare_exchange(at, unmark(next), Ordering::Release, Ordering::Relaxed)
                     .is_err()
+                    && !mutant("retire_without_unlinking")
                 {
                     continue 'again;
                 }

@@ -2,6 +2,7 @@
 
 use crate::lock::raw::Exhausted;
 use crate::lock::word::{self, stamp, DEAD, USER};
+use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::epoch;
@@ -207,6 +208,9 @@ impl<K> Core<K> {
             if let Some(o) = &observer {
                 o.tell(|o| o.wait_timed_out(hold.key(), waited()));
             }
+            if mutant("timed_out_user_kept") {
+                std::mem::forget(hold);
+            }
             Ok(None)
         }
     }
@@ -217,7 +221,8 @@ impl<K> Core<K> {
         for bucket in self.buckets() {
             bucket.help(bucket.stamp());
             for w in bucket.words() {
-                alive += usize::from(word::phase(w) == word::MEMBER && word::users(w) > 0);
+                let used = word::users(w) > 0 || mutant("idle_counted");
+                alive += usize::from(word::phase(w) == word::MEMBER && used);
             }
             bucket.chain.for_each_word(|w| {
                 alive += usize::from(word::phase(w) == word::MEMBER && word::users(w) > 0);
@@ -239,6 +244,10 @@ impl<K> Core<K> {
                     // ORDERING: Release, partner of the Acquire in `claim` and `meet` (I1, I7).
                     entry.word().store(word::FREE, Ordering::Release);
                     drop(side);
+                    if mutant("shrink_forgets_keys") {
+                        std::mem::forget(key);
+                        continue;
+                    }
                     drop(key); // foreign code, with nothing held
                 }
             }

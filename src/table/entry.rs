@@ -1,7 +1,9 @@
 //! One key and its lock: phases, references, meeting a search.
 
 use crate::lock::raw::{Exhausted, RawLock};
-use crate::lock::word::{self, CLAIMED, COUNT_MAX, LOCKED, MEMBER, PASSER, READY, USER, WEAK};
+use crate::lock::word::{
+    self, CLAIMED, COUNT_MAX, DEAD, LOCKED, MEMBER, PASSER, READY, USER, WEAK,
+};
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -103,30 +105,28 @@ impl<K> Entry<K> {
     ) -> Result<Option<Met<'_, K>>, Exhausted> {
         // SAFETY: promised by the caller.
         let entry = unsafe { this.as_ref() };
-        // ORDERING: Acquire here and on failure below, also where the outcome is "not here": whoever ended the tenancy of the
-        // key that we look for released that into this word, and we must come after him (I1; loom: `{a,b}|{a}`).
-        let acquire = if mutant("meet_relaxed") {
-            Ordering::Relaxed
-        } else {
-            Ordering::Acquire
-        };
         if me.is_some_and(|me| entry.raw.is_held_by(me)) && entry.raw.deepen().is_ok() {
             // SAFETY: this thread holds the lock, one level of which is the guard's now.
             return Ok(Some(Met::Mine(unsafe { KeyGuard::from_held(core, this) })));
         }
         let mut w = guess;
+        // ORDERING: Acquire on each failure below, also where the outcome is "not here": whoever ended the tenancy of the key
+        // that we look for released that into this word, and we must come after him (I1; loom: `{a,b}|{a}`).
         loop {
             match word::phase(w) {
+                DEAD if mutant("dead_node_met") => w = w & !DEAD | MEMBER,
                 MEMBER => {
-                    if word::passers(w) >= COUNT_MAX {
+                    if word::passers(w) >= COUNT_MAX && !mutant("references_unchecked") {
                         return Err(Exhausted::References);
                     }
                     // ORDERING: Acquire, partner of the Release of the publication (through the promotion) and of the last
                     // holder's release.
-                    match entry
-                        .word()
-                        .compare_exchange_weak(w, w + PASSER, acquire, acquire)
-                    {
+                    match entry.word().compare_exchange_weak(
+                        w,
+                        w + PASSER,
+                        Ordering::Acquire,
+                        Ordering::Acquire,
+                    ) {
                         Ok(_) => {
                             return Ok(Some(Met::Passing(Pass {
                                 core,
@@ -137,7 +137,7 @@ impl<K> Entry<K> {
                         Err(now) => w = now,
                     }
                 }
-                READY if mutant("wait_for_ready") => w = entry.word().load(acquire),
+                READY if mutant("wait_for_ready") => w = entry.word().load(Ordering::Acquire),
                 READY
                     if !mutant("no_help_in_search")
                         && stamped.is_some_and(|s| word::is_ready(w, s)) =>
@@ -147,7 +147,7 @@ impl<K> Entry<K> {
                         w,
                         word::promoted(w),
                         Ordering::Relaxed,
-                        acquire,
+                        Ordering::Acquire,
                     ) {
                         Ok(_) => w = word::promoted(w),
                         Err(now) => w = now,
@@ -169,16 +169,7 @@ impl<K> Entry<K> {
         // ORDERING: Acquire on success, as in `meet`. Relaxed on failure: nothing is concluded from it.
         entry
             .word()
-            .compare_exchange(
-                w,
-                w + PASSER,
-                if mutant("meet_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Acquire
-                },
-                Ordering::Relaxed,
-            )
+            .compare_exchange(w, w + PASSER, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
         Some(Pass {
             core,
@@ -201,20 +192,13 @@ impl<K> Entry<K> {
         // ORDERING: Acquire, partner of the Release in `put` and `unlock`: reads of the old key come before its end (I7),
         // and we come after its last holder (I1). Relaxed on failure: another candidate is tried.
         self.word()
-            .compare_exchange(
-                w,
-                CLAIMED,
-                if mutant("claim_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Acquire
-                },
-                Ordering::Relaxed,
-            )
+            .compare_exchange(w, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
         if let Some(side) = self.raw.side() {
             // ORDERING: Relaxed; published with the entry. No life of the old key can be taken for one of the new.
-            side.life.store(0, Ordering::Relaxed);
+            if !mutant("life_not_cleared") {
+                side.life.store(0, Ordering::Relaxed);
+            }
         }
         Some(word::phase(w) == MEMBER)
     }
@@ -271,11 +255,7 @@ impl<'t, K> Pass<'t, K> {
             .compare_exchange(
                 self.seen,
                 (self.seen - PASSER + USER) | LOCKED,
-                if mutant("settle_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Acquire
-                },
+                Ordering::Acquire,
                 Ordering::Relaxed,
             )
             .ok()?;
@@ -314,16 +294,10 @@ impl<'t, K> Pass<'t, K> {
             let take = want != Want::Handle && !locked;
             let new = (w - PASSER + USER) | if take { LOCKED } else { 0 };
             // ORDERING: Acquire, partner of the Release in `unlock` (I1). Relaxed on failure: only the value is used.
-            match entry.word().compare_exchange_weak(
-                w,
-                new,
-                if mutant("settle_relaxed") {
-                    Ordering::Relaxed
-                } else {
-                    Ordering::Acquire
-                },
-                Ordering::Relaxed,
-            ) {
+            match entry
+                .word()
+                .compare_exchange_weak(w, new, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => {
                     let _ = ManuallyDrop::new(self);
                     return Ok(if take {
@@ -364,11 +338,12 @@ impl<'t, K> Pass<'t, K> {
                 if word::users(w) >= COUNT_MAX {
                     Exhausted::References.panic();
                 }
-                // ORDERING: Acquire, as in `settle`. While we are in the mutex no new life gets WEAK.
+                // ORDERING: Relaxed: our passing reference (Acquire) has ordered all that a user relies on, and the lock will
+                // be taken with an Acquire of its own. While we are in the mutex no new life gets WEAK.
                 match self.entry().word().compare_exchange_weak(
                     w,
                     w - PASSER + USER,
-                    Ordering::Acquire,
+                    Ordering::Relaxed,
                     Ordering::Relaxed,
                 ) {
                     Ok(_) => return true,

@@ -111,6 +111,12 @@ impl<'t, K> Claim<'t, K> {
     fn fill(&mut self, hash: u64, source: &mut impl Source<K>, junk: &mut Junk<K>) {
         // SAFETY: claimed, and `keyed` says that it holds a key; no longer.
         let old = std::mem::take(&mut self.keyed).then(|| unsafe { self.entry().take_key() });
+        let old = if mutant("old_key_forgotten") {
+            std::mem::forget(old);
+            None
+        } else {
+            old
+        };
         let key = source.make(old, junk); // may panic: the claim is given back without a key
                                           // SAFETY: claimed, without a key.
         unsafe { self.entry().write_key(key) };
@@ -119,14 +125,7 @@ impl<'t, K> Claim<'t, K> {
         let its = &self.bucket.hashes[self.place as usize];
         // ORDERING: Release, partner of the Acquire in `visit`: who no longer finds the old key's hash here comes after the old
         // key's last holder, as we do by the claim (I1; loom: `{a,b}|{a}`).
-        its.store(
-            hash,
-            if mutant("hash_store_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Release
-            },
-        );
+        its.store(hash, Ordering::Release);
     }
 
     /// Publishes the entry and puts the bucket's stamp on it, from `seen`. `Ok(false)`: another insertion came first.
@@ -143,30 +142,26 @@ impl<'t, K> Claim<'t, K> {
             }
             stamp::seq(seen) + 1
         };
-        if seq > SEQ_MAX {
+        if seq > SEQ_MAX && !mutant("generations_unchecked") {
             return Err(Exhausted::Generations);
         }
         bucket.help(seen); // a stamp is replaced only after what it names has become a member
-        if locked {
+        if locked && !mutant("born_without_owner") {
             entry.raw.set_owner(me);
         }
         if self.place == stamp::CHAIN {
             let node: NonNull<Node<K>> = self.entry.cast();
             // SAFETY: a claimed node is not freed.
-            // ORDERING: Relaxed; read by who has seen the stamp below (Acquire).
-            unsafe { node.as_ref() }.seq.store(seq, Ordering::Relaxed);
+            let its = unsafe { &node.as_ref().seq };
+            if !mutant("node_not_numbered") {
+                // ORDERING: Relaxed; read by who has seen the stamp below (Acquire).
+                its.store(seq, Ordering::Relaxed);
+            }
         }
         let ready = word::ready(seq, self.flags() | if locked { LOCKED } else { 0 });
         // ORDERING: Release: key and owner, for who reads the word, or its promotion, with Acquire. Nobody else writes the
         // word: it is not stamped yet.
-        entry.word().store(
-            ready,
-            if mutant("publish_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Release
-            },
-        );
+        entry.word().store(ready, Ordering::Release);
         if mutant("no_stamp") {
             entry.promote(seq);
             return Ok(true);
@@ -176,11 +171,7 @@ impl<'t, K> Claim<'t, K> {
         let stamped = bucket.stamp.compare_exchange(
             seen,
             stamp::new(seq, self.place),
-            if mutant("stamp_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Release
-            },
+            Ordering::Release,
             Ordering::Relaxed,
         );
         if stamped.is_ok() {
@@ -190,14 +181,9 @@ impl<'t, K> Claim<'t, K> {
         entry.raw.clear_owner();
         // ORDERING: Release: a plain store ends the release sequence of the old key's last release; a search that reads this
         // word (Acquire) must come after it all the same, by way of our claim (I1; loom: `{a,b}|{c,a}`).
-        entry.word().store(
-            CLAIMED | self.flags(),
-            if mutant("unpublish_relaxed") {
-                Ordering::Relaxed
-            } else {
-                Ordering::Release
-            },
-        );
+        entry
+            .word()
+            .store(CLAIMED | self.flags(), Ordering::Release);
         Ok(false)
     }
 

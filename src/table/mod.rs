@@ -32,6 +32,7 @@ pub use owned::{OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock};
 use self::core::{Core, Junk, Refused, DEFAULT_BUCKETS, SLOTS};
 use crate::lock::raw::Exhausted;
 use crate::lock::Patience;
+use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::time::Instant;
 use crate::RandomState;
@@ -325,8 +326,10 @@ impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q,
     }
 
     fn make(&mut self, old: Option<K>, junk: &mut Junk<K>) -> K {
-        if let Some(old) = old {
-            junk.push(old);
+        match old {
+            Some(old) if mutant("key_dropped_under_claim") => drop(old),
+            Some(old) => junk.push(old),
+            None => {}
         }
         self.key
             .take()

@@ -5,6 +5,7 @@ use perkey::{LockTable, Observer};
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{mpsc, Mutex};
 use std::time::{Duration, Instant};
@@ -25,6 +26,22 @@ pub fn eventually(what: &str, mut f: impl FnMut() -> bool) {
 /// Runs `f` on a thread of its own and waits for it.
 pub fn elsewhere<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|s| s.spawn(f).join()).unwrap_or_else(|p| std::panic::resume_unwind(p))
+}
+
+const ORDERS: &str = "PERKEY_TEST_ORDERS";
+
+/// This test binary once more, to run one test as a process of its own, which finds its `orders`.
+pub fn as_process(test: &str, orders: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(ORDERS, orders);
+    command
+}
+
+/// What such a process is to do; none in the process that all tests begin in.
+pub fn orders() -> Option<String> {
+    std::env::var(ORDERS).ok()
 }
 
 /// Runs `f` while another thread holds `key`.

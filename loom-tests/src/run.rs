@@ -1,0 +1,205 @@
+//! Cargo, and one test in a process of its own.
+
+use crate::check::Checker;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The workspace.
+pub(crate) fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package
+        .parent()
+        .expect("the package is in the workspace")
+        .to_owned()
+}
+
+/// Cargo, in the workspace, with these flags for the compiler.
+pub(crate) fn cargo(flags: &str, target: &str, args: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(args)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    if flags.is_empty() {
+        cargo.env_remove("RUSTFLAGS");
+    } else {
+        cargo.env("RUSTFLAGS", flags);
+        cargo.env("CARGO_TARGET_DIR", root().join("target").join(target));
+    }
+    cargo
+}
+
+/// A test in a binary.
+#[derive(Clone, Debug)]
+pub(crate) struct Test {
+    binary: PathBuf,
+    pub(crate) file: String,
+    pub(crate) name: String,
+}
+
+/// Builds the checker's tests and lists them.
+pub(crate) fn tests(checker: &Checker) -> Option<Vec<Test>> {
+    let mut args = vec!["test", "--release", "--no-run"];
+    args.push("--message-format=json-render-diagnostics");
+    args.extend(checker.build);
+    let out = cargo(checker.flags, checker.name, &args)
+        .stderr(Stdio::inherit())
+        .output()
+        .ok()?;
+    if !out.status.success() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&out.stdout);
+    let mut tests = Vec::new();
+    for line in text.lines() {
+        let Some((_, rest)) = line.split_once("\"executable\":\"") else {
+            continue;
+        };
+        let binary = PathBuf::from(rest.split('"').next()?);
+        let stem = binary.file_stem()?.to_string_lossy().into_owned();
+        let file = stem
+            .rsplit_once('-')
+            .map_or(&*stem, |(file, _)| file)
+            .to_owned();
+        if !checker.prefixes.iter().any(|p| file.starts_with(p)) {
+            continue;
+        }
+        let list = Command::new(&binary)
+            .args(["--list", "--format=terse"])
+            .output()
+            .ok()?;
+        for test in String::from_utf8_lossy(&list.stdout).lines() {
+            if let Some(name) = test.strip_suffix(": test") {
+                tests.push(Test {
+                    binary: binary.clone(),
+                    file: file.clone(),
+                    name: name.to_owned(),
+                });
+            }
+        }
+    }
+    Some(tests)
+}
+
+/// What became of a test, and what it printed.
+pub(crate) enum End {
+    Passed(String),
+    Failed(String),
+    TooLong,
+}
+
+/// The variables that steer a test; set by the runner only.
+const STEERING: &[&str] = &[
+    "PERKEY_MUTANT",
+    "PERKEY_BOUND",
+    "PERKEY_MOST",
+    "PERKEY_FULL",
+    "PERKEY_WEAKEN",
+    "PERKEY_SITES",
+];
+
+/// Runs one test in a process of its own, with these variables set, for so long at most.
+pub(crate) fn run(test: &Test, env: &[(&str, String)], limit: Duration) -> End {
+    let mut command = Command::new(&test.binary);
+    command
+        .args(["--exact", &test.name, "--nocapture"])
+        .current_dir(root().join("loom-tests"))
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for name in STEERING {
+        command.env_remove(name);
+    }
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    let Ok(mut child) = command.spawn() else {
+        return End::Failed("could not be started".to_owned());
+    };
+    // Read on the side, so that the pipes never fill.
+    let readers = [reader(child.stdout.take()), reader(child.stderr.take())];
+    let status = wait(&mut child, limit);
+    let text: String = readers
+        .into_iter()
+        .map(|r| String::from_utf8_lossy(&r.join().unwrap_or_default()).into_owned())
+        .collect();
+    match status {
+        None => End::TooLong,
+        Some(true) => End::Passed(text),
+        Some(false) => End::Failed(text),
+    }
+}
+
+fn reader(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+/// Did it go well? `None`: it took too long.
+fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
+    let began = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status.success()),
+            Ok(None) if began.elapsed() < limit => std::thread::sleep(Duration::from_millis(5)),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+}
+
+/// What a test said of itself: the lines that begin with its name.
+pub(crate) fn said(test: &Test, text: &str) -> String {
+    let lines = text.lines().filter_map(|l| {
+        let rest = l.strip_prefix("explored ").unwrap_or(l);
+        Some(
+            rest.strip_prefix(&*test.name)?
+                .strip_prefix(": ")?
+                .to_owned(),
+        )
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// The number before `word` in the line that begins with `start`.
+pub(crate) fn number(text: &str, start: &str, word: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|l| l.split_once(start).map(|(_, rest)| rest))?;
+    let mut words = line.split([' ', ',']);
+    let mut last = words.next()?;
+    for next in words {
+        if next == word {
+            return last.parse().ok();
+        }
+        if !next.is_empty() {
+            last = next;
+        }
+    }
+    None
+}
+
+/// Runs `f` for each item, on all cores, in order of the list.
+pub(crate) fn each<T: Sync>(items: &[T], f: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|s| {
+        for _ in 0..workers {
+            s.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    f(item);
+                }
+            });
+        }
+    });
+}
