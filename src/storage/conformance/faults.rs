@@ -2,9 +2,9 @@
 
 use super::faulty::{Fault, Faults, How, Injected, Primitive, When};
 use super::model::Model;
-use super::ops::{Name, Op, K, SHORT};
+use super::ops::{Name, Op, Ret, K, SHORT};
 use super::part;
-use crate::storage::{BoxError, Error, Storage};
+use crate::storage::{Error, Storage};
 use crate::sync::threads;
 use stateright::semantics::SequentialSpec;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
@@ -142,14 +142,14 @@ fn comes_out<R: std::fmt::Debug>(
     assert_eq!(came, fault, "{what:?}");
 }
 
-/// Another thread can change every key.
+/// Another thread can enter every key.
 pub(super) fn nothing_is_locked<S: Storage + Send + Sync + 'static>(store: &Arc<S>) {
     let store = store.clone();
-    let task = threads::start("an operation after another one that failed", move || {
+    let what = "an operation after another one that failed or was taken back";
+    let task = threads::start(what, move || {
         for key in K::ALL {
-            store
-                .update(&key.digest(), Ok::<_, BoxError>)
-                .expect("an update that changes nothing");
+            let entered = Op::FailUpdate(Name::Full(key)).run(&*store);
+            assert_eq!(entered, Ret::Closure, "{what}");
         }
         store.list().expect("a listing");
     });

@@ -96,7 +96,7 @@ fn part<S>(what: &str, f: impl FnOnce()) {
     resume_unwind(Box::new(format!("{told}: {text}")))
 }
 
-/// Everything that can be asked of a backend: bare, under each layer and under layers of layers, and with faults at each of its primitives.
+/// Everything that can be asked of a backend: bare and under each layer, and with faults at each of its primitives.
 ///
 /// `make` makes an empty store; it is called often.
 ///
@@ -114,20 +114,10 @@ pub fn backend<S: Storage + Send + Sync + 'static>(make: impl Fn() -> S) {
     faults(|faults| Faulty::new(make(), faults));
     wrapped(make, Serializing::new, Promise::Serial);
     wrapped(make, PerKey::new, Promise::PerKey);
-    wrapped(
-        make,
-        |inner| Serializing::new(PerKey::new(inner)),
-        Promise::Serial,
-    );
     #[cfg(feature = "tracing")]
     {
-        wrapped(
-            make,
-            |inner| Traced::new("conformance", inner),
-            Promise::Nothing,
-        );
-        let traced = |inner| Traced::new("outer", PerKey::new(Traced::new("inner", inner)));
-        wrapped(make, traced, Promise::PerKey);
+        let traced = |inner| Traced::new("conformance", inner);
+        wrapped(make, traced, Promise::Nothing);
     }
 }
 
