@@ -298,6 +298,8 @@ enum Slip {
     ReadsUnlocked,
     /// Listings are not locked.
     ListingsUnlocked,
+    /// `lock_order` does not tell of the lock.
+    OrderUntold,
 }
 
 /// A [`Serializing`], written by hand.
@@ -422,7 +424,9 @@ impl<S: Storage> Storage for ByHand<S> {
     }
 
     fn lock_order(&self) -> Vec<usize> {
-        vec![std::ptr::from_ref(&self.lock).addr()]
+        let told = self.slip != Slip::OrderUntold;
+        let own = told.then(|| std::ptr::from_ref(&self.lock).addr());
+        own.into_iter().collect()
     }
 
     fn place(&self) -> Option<String> {
@@ -488,6 +492,10 @@ fn exclusion_rejects_what_is_not_locked() {
             exclusion(|| ByHand::new(slip, Memory::new()), Promise::Serial)
         });
     }
+    rejected("`lock_order` is empty", || {
+        let make = || ByHand::new(Slip::OrderUntold, Memory::new());
+        exclusion(make, Promise::Serial);
+    });
     // No layer at all, in the place of one.
     rejected(words, || {
         layer(|inner: Inner| inner, Promise::PerKey);

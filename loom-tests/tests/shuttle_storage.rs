@@ -1,7 +1,7 @@
 //! The layers, and the store in memory, under random and PCT schedules: the concurrent parts of the conformance suite, 10,000 schedules of each
 //! kind. Each schedule has programs of its own, drawn with shuttle's numbers.
 //!
-//! S1–S6 of DESIGN.md, section 14; traps 28, 29, 33 – 35. Linearizability is judged by the suite. The twins that are broken outside of the crate are
+//! S1–S7 of DESIGN.md, section 14; traps 28, 29, 33 – 35. Linearizability is judged by the suite. The twins that are broken outside of the crate are
 //! below; those inside are in `suite.rs`. See `shuttle_common` for seeds and replays.
 #![cfg(perkey_shuttle)]
 #![allow(clippy::pedantic)]

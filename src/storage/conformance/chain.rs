@@ -66,9 +66,9 @@ fn chained<S: Storage>(wrap: impl Fn(Inner) -> S) {
     let store = Probe::new("outer", &log, wrap(Inner::new(&log, &faults)));
     let before = Model::with(["one", "two"]);
     let fails = [
-        Op::FailUpdate(Name::Full(K::ALL[0])),
-        Op::FailInsert(K::ALL[2]),
-        Op::Load(Name::Full(K::ALL[2])),
+        Op::FailUpdate(Name::Full(K::A)),
+        Op::FailInsert(K::C),
+        Op::Load(Name::Full(K::C)),
         Op::Evict(Name::Short("beef")),
     ];
     for op in each().iter().chain(&fails) {

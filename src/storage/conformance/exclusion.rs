@@ -58,6 +58,14 @@ fn excluded<S: Storage + Send + Sync + 'static>(store: &Arc<S>, promise: Promise
             waits(store, &holds, comes);
         }
     }
+    if promise != Promise::Nothing {
+        let order = store.lock_order();
+        assert!(
+            !order.is_empty(),
+            "`lock_order` is empty: two transfers could wait for each other"
+        );
+        assert_eq!(order, store.lock_order(), "`lock_order` changes");
+    }
     if promise == Promise::PerKey {
         before.restore(&**store);
         overlaps(store);

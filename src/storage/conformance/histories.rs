@@ -81,7 +81,7 @@ impl History {
     }
 }
 
-/// Runs small programs on three keys in three threads, on one store each time anew, and judges what they were told.
+/// Runs small programs on three keys in three threads, on a store that is brought back to a known state each time, and judges what they were told.
 ///
 /// Under [`Promise::Nothing`] these are `save_as`, `load` and `contains`; under [`Promise::PerKey`] everything that names its keys;
 /// under [`Promise::Serial`] listings and the search for a prefix that several keys have, too. With real threads so many programs as

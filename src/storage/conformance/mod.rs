@@ -190,9 +190,11 @@ pub fn layer<S: Storage + Send + Sync + 'static>(wrap: impl Fn(Inner) -> S, prom
         wrap(Inner::new(&log, &Faults::new()))
     };
     stack(make, promise);
-    for log in logs.take() {
-        chain::apart(&log.take(), promise);
-    }
+    part::<S>("what is kept apart", || {
+        for log in logs.take() {
+            chain::apart(&log.take(), promise);
+        }
+    });
     faults(|faults| wrap(Inner::new(&Log::new(), faults)));
     chain(wrap);
 }

@@ -185,7 +185,7 @@ pub(super) fn taken_back<S: Storage + Send + Sync + 'static>(store: &Arc<S>) {
         store.evict(&c).expect("a value goes");
         unchanged("all that");
     }
-    // Who is not told to stop for good goes on: the same closure, tried again, goes well.
+    // After all that it works.
     store.update(&a, Ok::<_, BoxError>).expect("an update");
     unchanged("an update that changes nothing");
 }
