@@ -9,7 +9,7 @@ use crate::sync::threads::{self, pause, Gate};
 use std::sync::Arc;
 
 /// How often the one inside looks whether the other one has come through, which takes that one no longer than an operation.
-const LOOKS: usize = if cfg!(perkey_shuttle) { 3 } else { 2_000 };
+const LOOKS: usize = if cfg!(perkey_shuttle) { 3 } else { 100 };
 /// With real threads, every pair of operations; in one schedule, one pair.
 const ALL_PAIRS: bool = !cfg!(perkey_shuttle);
 
@@ -111,18 +111,21 @@ fn comers() -> Vec<Op> {
 
 /// Whoever comes waits until the holder is done.
 fn waits<S: Storage + Send + Sync + 'static>(store: &Arc<S>, holds: &Op, comes: Op) {
-    let (inside, done) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+    let [inside, begun, done] = std::array::from_fn(|_| Arc::new(Gate::default()));
     let what = format!("{comes:?} while another thread is inside {holds:?}");
     let other = {
-        let (store, inside, done) = (store.clone(), inside.clone(), done.clone());
+        let (store, inside) = (store.clone(), inside.clone());
+        let (begun, done) = (begun.clone(), done.clone());
         threads::start(what.clone(), move || {
-            assert!(inside.wait());
+            assert!(inside.wait(), "nobody came to hold the key");
+            begun.open();
             comes.run(&*store);
             done.open();
         })
     };
     let hold = || {
         inside.open();
+        assert!(begun.wait(), "nobody came to ask for the key");
         for _ in 0..LOOKS {
             assert!(!done.is_open(), "{what}: it did not wait");
             pause();
