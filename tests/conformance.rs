@@ -5,7 +5,7 @@
 use perkey::storage::conformance::{
     self, chain, exclusion, handles, races, semantics, stack, Promise,
 };
-use perkey::storage::{Files, Memory, PerKey, Serializing, Traced};
+use perkey::storage::{Files, Memory, PerKey, Serializing, Sqlite, Traced};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -56,6 +56,29 @@ fn files_in_a_directory() {
 fn files_that_are_synced() {
     let places = Places::new();
     let make = || PerKey::new(Files::open(places.next()).expect("an empty directory"));
+    semantics(make);
+    exclusion(make, Promise::PerKey);
+    races(make);
+}
+
+#[test]
+fn sqlite_in_a_file() {
+    let places = Places::new();
+    conformance::backend(|| {
+        let opened = Sqlite::options().sync(false).open(places.next());
+        opened.expect("a database in a new file")
+    });
+}
+
+#[test]
+fn sqlite_in_memory() {
+    conformance::backend(|| Sqlite::in_memory().expect("a database in memory"));
+}
+
+#[test]
+fn sqlite_that_is_synced() {
+    let places = Places::new();
+    let make = || PerKey::new(Sqlite::open(places.next()).expect("a new file"));
     semantics(make);
     exclusion(make, Promise::PerKey);
     races(make);

@@ -12,6 +12,7 @@ use crate::storage::{Digest, Prefix, Scope};
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 /// Changes: the new value of a key, or that it is removed.
 pub(super) type Changes<V> = BTreeMap<Digest, Option<V>>;
@@ -113,9 +114,18 @@ impl<V: Clone> Page<'_, V> {
         prefix: &Prefix,
         stored: impl IntoIterator<Item = Digest>,
     ) -> BTreeSet<Digest> {
+        self.keys_in(prefix.range(), stored)
+    }
+
+    /// The keys in a range, as this thread sees them, out of those that are `stored`.
+    pub(super) fn keys_in(
+        &self,
+        range: RangeInclusive<Digest>,
+        stored: impl IntoIterator<Item = Digest>,
+    ) -> BTreeSet<Digest> {
         let mut keys: BTreeSet<Digest> = stored.into_iter().collect();
         self.journal.drafts(self.me, |drafts| {
-            for (key, value) in drafts.iter().flat_map(|d| d.changes.range(prefix.range())) {
+            for (key, value) in drafts.iter().flat_map(|d| d.changes.range(range.clone())) {
                 if value.is_some() {
                     keys.insert(*key);
                 } else {
@@ -124,6 +134,18 @@ impl<V: Clone> Page<'_, V> {
             }
         });
         keys
+    }
+
+    /// Puts other entries in place of those that this and the operations around it have for the same keys.
+    #[cfg(all(feature = "sqlite", not(any(perkey_loom, perkey_shuttle))))]
+    pub(super) fn amend(&self, entries: &Changes<V>) {
+        self.journal.drafts(self.me, |drafts| {
+            for (key, old) in drafts.iter_mut().flat_map(|d| &mut d.changes) {
+                if let Some(new) = entries.get(key) {
+                    old.clone_from(new);
+                }
+            }
+        });
     }
 
     /// The changes that are to be applied now: all of the operation's, or none if an operation around it takes them over.

@@ -50,6 +50,8 @@ mod order;
 mod per_key;
 mod scope;
 mod serializing;
+#[cfg(all(feature = "sqlite", not(any(perkey_loom, perkey_shuttle))))]
+mod sqlite;
 #[cfg(feature = "tracing")]
 mod traced;
 #[cfg(feature = "serde")]
@@ -67,6 +69,8 @@ pub use operation::Operation;
 pub use per_key::PerKey;
 pub use scope::{BadKey, Intent, Key, Scope, ToKey, Verb};
 pub use serializing::Serializing;
+#[cfg(all(feature = "sqlite", not(any(perkey_loom, perkey_shuttle))))]
+pub use sqlite::{Sqlite, SqliteOptions};
 #[cfg(feature = "tracing")]
 pub use traced::Traced;
 #[cfg(feature = "serde")]
