@@ -8,7 +8,7 @@
 mod common;
 
 use common::{as_process, orders, Dice};
-use perkey::storage::{BoxError, Digest, Error, Files, PerKey, Storage};
+use perkey::storage::{BoxError, Digest, Error, Files, PerKey, Sqlite, Storage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -38,6 +38,19 @@ fn files() {
 fn files_that_are_not_synced() {
     let open = |path: &Path| Files::options().sync(false).open(path).unwrap();
     killed("files_that_are_not_synced", 100, open, temporary_files);
+}
+
+/// S8, for a database.
+#[test]
+fn sqlite() {
+    let open = |path: &Path| Sqlite::open(path).unwrap();
+    killed("sqlite", 200, open, |_| Vec::new());
+}
+
+#[test]
+fn sqlite_that_is_not_synced() {
+    let open = |path: &Path| Sqlite::options().sync(false).open(path).unwrap();
+    killed("sqlite_that_is_not_synced", 100, open, |_| Vec::new());
 }
 
 fn temporary_files(store: &Path) -> Vec<PathBuf> {

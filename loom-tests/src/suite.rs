@@ -233,13 +233,22 @@ pub(crate) const LOOM: &[Twin] = &[
 
 /// The tests with real threads that have twins.
 pub(crate) const THREADS_FILES: &[&str] = &[
-    "perkey", "memory", "foreign", "many", "model", "files", "killed", "storage",
+    "perkey",
+    "memory",
+    "foreign",
+    "many",
+    "model",
+    "files",
+    "killed",
+    "storage",
+    "conformance",
 ];
 /// How they are built.
 #[rustfmt::skip]
 pub(crate) const THREADS_BUILD: &[&str] = &[
     "-p", "perkey", "--lib", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=files", "--test=killed",
     "--test=storage_keys", "--test=storage_layers", "--test=storage_locks", "--test=storage_nested", "--test=storage_transfer",
+    "--test=conformance",
 ];
 
 /// The twins of tests with real threads or none, which the step "tests" runs as they are.
@@ -274,6 +283,9 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("many_keeps_on_failure", "storage_locks", "trap_34_trap_35_asking_for_many_keys_while_holding_one"),
     schedule("many_waits_holding_later", "storage_locks", "trap_34_trap_35_asking_for_many_keys_while_holding_one"),
     schedule("transfer_in_argument_order", "storage_transfer", "trap_36_both_directions_enter_the_stores_in_one_order"),
+    schedule("prefix_not_checked_again", "conformance", "memory"),
+    schedule("key_without_lock", "conformance", "layers"),
+    schedule("serializing_reads_without_lock", "conformance", "layers"),
     // a store in files
     schedule("checksum_not_checked", "files", "every_byte_that_is_changed_is_noticed"),
     schedule("opened_without_lock", "files", "what_another_handle_is_writing_is_not_a_leftover"),
@@ -317,6 +329,22 @@ pub(crate) const SHUTTLE: &[Twin] = &[
     schedule("stamp_not_seen_again", "shuttle_table", "four_tasks_draw_their_programs"),
     schedule("reference_before_wake", "shuttle_table", "a_release_does_not_reach_the_next_key"),
     schedule("no_second_search", "shuttle_table", "executions_are_deterministic"),
+    // the layers of a storage
+    schedule("key_without_lock", "shuttle_storage", "histories_per_key"),
+    schedule("reads_without_key_lock", "shuttle_storage", "histories_per_key"),
+    schedule("prefix_not_checked_again", "shuttle_storage", "histories_per_key"),
+    schedule("reads_without_key_lock", "shuttle_storage", "histories_of_handles"),
+    schedule("key_without_lock", "shuttle_storage", "histories_of_stacks"),
+    schedule("serializing_without_lock", "shuttle_storage", "histories_serializing"),
+    schedule("serializing_reads_without_lock", "shuttle_storage", "histories_serializing"),
+    schedule("prefix_not_checked_again", "shuttle_storage", "histories_serializing"),
+    schedule("one_lock_for_all_keys", "shuttle_storage", "exclusion_per_key"),
+    schedule("serializing_reads_without_lock", "shuttle_storage", "exclusion_serializing"),
+    schedule("key_without_lock", "shuttle_storage", "races_per_key"),
+    schedule("serializing_without_lock", "shuttle_storage", "races_serializing"),
+    schedule("prefix_not_checked_again", "shuttle_storage", "a_renamed_value_is_found_by_the_digits_of_both_keys"),
+    schedule("key_without_lock", "shuttle_storage", "memory_in_one_line"),
+    schedule("serializing_without_lock", "shuttle_storage", "a_backend_from_outside_in_one_line"),
     schedule("wait_for_ready", "stop_anywhere", "lock_a_new_key"),
     schedule("wait_for_claimed", "stop_anywhere", "lock_taking_over"),
 ];

@@ -45,6 +45,8 @@
 //! program that forks should do so while no other thread uses a store, or go on to `exec`.
 
 mod backend;
+#[cfg(all(feature = "test-util", not(perkey_loom)))]
+pub mod conformance;
 mod digest;
 mod erased;
 mod error;

@@ -28,6 +28,8 @@ mod backend;
 mod backend;
 
 pub(crate) mod epoch;
+#[cfg(all(feature = "test-util", any(perkey_shuttle, not(perkey_loom))))]
+pub(crate) mod threads;
 #[cfg(any(perkey_shuttle, not(perkey_loom)))]
 mod words;
 
