@@ -91,6 +91,6 @@ pub type RandomState = foldhash::fast::FixedState;
 pub mod model {
     pub use crate::sync::model::tick;
     #[cfg(perkey_loom)]
-    pub use crate::sync::model::use_time;
+    pub use crate::sync::model::{leave_out_epoch, use_time};
     pub use crate::sync::time::Instant;
 }

@@ -1,141 +1,34 @@
-//! `examples/dedup`: the program on real trees, and its groups on files whose digests are made up.
+//! `examples/dedup`: what the program counts, on real trees.
 #![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle)))]
 #![forbid(unsafe_code)]
 
-use indicatif::ProgressBar;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{mpsc, Barrier, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-#[allow(dead_code)]
-#[path = "../examples/dedup/files.rs"]
-mod files;
-#[allow(dead_code)]
-#[path = "../examples/dedup/groups.rs"]
-mod groups;
+#[path = "common/program.rs"]
+mod program;
+use program::{assert_counts, finish, tree, Output};
 
-use groups::Groups;
-
-/// The program, built from what is there now: `cargo test --test dedup` alone would leave an old one in place.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let exe = std::env::current_exe().unwrap();
-        let profile = exe.parent().unwrap().parent().unwrap(); // <target>/<profile>/deps/<this>
-        let name = match profile.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--example", "dedup", "--profile", name])
-            .args([
-                "--manifest-path",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-            ])
-            .arg("--target-dir")
-            .arg(profile.parent().unwrap())
-            .status();
-        assert!(status.unwrap().success(), "the example does not build");
-        let program = profile
-            .join("examples")
-            .join(format!("dedup{}", std::env::consts::EXE_SUFFIX));
-        assert!(program.is_file(), "{} is missing", program.display());
-        program
-    })
-}
-
-struct Output {
-    status: ExitStatus,
-    stdout: String,
-    stderr: String,
-}
-
-impl Output {
-    fn json(&self) -> Value {
-        assert!(self.status.success(), "{}: {}", self.status, self.stderr);
-        serde_json::from_str(&self.stdout).expect("one JSON object on stdout, and nothing else")
-    }
-}
-
-/// Runs it to its end, but not for ever.
-fn finish(mut command: Command) -> Output {
-    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(stdout.try_clone().unwrap())
-        .stderr(stderr.try_clone().unwrap())
-        .spawn()
-        .unwrap();
-    let begin = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if begin.elapsed() > Duration::from_secs(120) {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("it hangs");
-        }
-        thread::sleep(Duration::from_millis(2));
-    };
-    let text = |file: &mut File| {
-        let mut text = String::new();
-        file.rewind().unwrap();
-        file.read_to_string(&mut text).unwrap();
-        text
-    };
-    Output {
-        status,
-        stdout: text(&mut stdout),
-        stderr: text(&mut stderr),
-    }
+fn dedup() -> Command {
+    Command::new(program::program("dedup"))
 }
 
 fn run(args: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(program());
+    let mut command = dedup();
     command.args(args).arg(dir);
     finish(command)
 }
 
 fn json(threads: usize, dir: &Path) -> Value {
     run(&["--json", "--threads", &threads.to_string()], dir).json()
-}
-
-fn tree(files: &[(&str, &[u8])]) -> TempDir {
-    let dir = TempDir::new().unwrap();
-    for (path, contents) in files {
-        let path = dir.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, contents).unwrap();
-    }
-    dir
-}
-
-#[track_caller]
-fn assert_counts(v: &Value, [files, bytes, distinct, duplicates, wasted, unreadable]: [u64; 6]) {
-    let got = [
-        "files",
-        "bytes",
-        "distinct",
-        "duplicates",
-        "wasted_bytes",
-        "unreadable",
-    ]
-    .map(|key| v[key].as_u64().unwrap_or_else(|| panic!("no {key} in {v}")));
-    assert_eq!(
-        got,
-        [files, bytes, distinct, duplicates, wasted, unreadable],
-        "{v}"
-    );
 }
 
 #[test]
@@ -204,7 +97,7 @@ fn the_table_is_all_there_is_on_stdout_and_no_bar_in_a_pipe() {
 #[test]
 fn the_default_is_the_current_directory() {
     let dir = tree(&[("a", b"1"), ("b/c", b"1")]);
-    let mut command = Command::new(program());
+    let mut command = dedup();
     command.arg("--json").current_dir(dir.path());
     assert_counts(&finish(command).json(), [2, 2, 1, 1, 1, 0]);
     let empty = TempDir::new().unwrap();
@@ -223,14 +116,30 @@ fn wrong_options_are_told() {
             out.stderr
         );
     }
-    for args in [&["--threads", "0"][..], &["--threads", "many"], &["--what"]] {
+    for args in [
+        &["--threads", "0"][..],
+        &["--threads", "many"],
+        &["--layer", "both"],
+        &["--largest", "0"],
+        &["--largest", "901"],
+        &["--what"],
+    ] {
         let out = run(args, dir.path());
         assert_eq!((out.status.code(), &*out.stdout), (Some(2), ""));
         assert!(out.stderr.contains(args[0]), "{}", out.stderr);
     }
     let help = run(&["--help"], dir.path());
     assert!(help.status.success() && help.stderr.is_empty());
-    for word in ["DIR", "--threads", "--json", "hard link"] {
+    for word in [
+        "DIR",
+        "--threads",
+        "--json",
+        "hard link",
+        "--store",
+        "--layer",
+        "--compare",
+        "Ctrl-C",
+    ] {
         assert!(
             help.stdout.contains(word),
             "{word} is not in {}",
@@ -302,114 +211,6 @@ fn equal_files_are_recorded_once_whatever_the_timing() {
     }
 }
 
-/// Here the threads start together, again and again until two have met at a lock. Without it, a class would be lost.
-#[test]
-fn the_lock_of_the_digest_guards_its_group() {
-    const THREADS: usize = 4;
-    let long = vec![1; 2_000_000]; // takes a while to compare
-    let dir = TempDir::new().unwrap();
-    let files: Vec<Vec<_>> = (0..10)
-        .map(|class| {
-            let digested = |i| {
-                let path = dir.path().join(format!("{class}-{i}"));
-                fs::write(&path, &long[class..]).unwrap();
-                let (digest, stamp) = files::digest(&path, &ProgressBar::hidden()).unwrap();
-                (digest, path, stamp)
-            };
-            (0..THREADS).map(digested).collect()
-        })
-        .collect();
-    let begin = Instant::now();
-    loop {
-        let groups = Groups::new();
-        let barrier = Barrier::new(THREADS);
-        thread::scope(|s| {
-            for t in 0..THREADS {
-                let (files, groups, barrier) = (&files, &groups, &barrier);
-                s.spawn(move || {
-                    for class in files {
-                        let (digest, path, stamp) = class[t].clone();
-                        barrier.wait();
-                        assert!(groups.record(digest, path, stamp).is_empty());
-                    }
-                });
-            }
-        });
-        let classes = groups.classes();
-        assert_eq!(classes.len(), files.len());
-        assert!(classes.iter().all(|class| class.len() == THREADS));
-        assert_eq!(groups.locks(), (files.len() * THREADS) as u64);
-        assert_eq!(
-            groups.contended() > 0,
-            groups.longest_wait() > Duration::ZERO
-        );
-        if groups.contended() > 0 {
-            break;
-        }
-        assert!(
-            begin.elapsed() < Duration::from_secs(60),
-            "no two threads ever met"
-        );
-    }
-}
-
-#[test]
-fn equal_digests_of_different_files_are_told_apart() {
-    let dir = tree(&[
-        ("a", b"one"),
-        ("b", b"two"),
-        ("c", b"longer"),
-        ("d", b"two"),
-        ("e", b"one"),
-    ]);
-    let groups = Groups::new();
-    for name in ["a", "b", "c", "d", "e"] {
-        let path = dir.path().join(name);
-        let (_, stamp) = files::digest(&path, &ProgressBar::hidden()).unwrap();
-        assert!(groups.record([0; 32], path, stamp).is_empty());
-    }
-    let mut sizes: Vec<_> = groups.classes().iter().map(Vec::len).collect();
-    sizes.sort_unstable();
-    assert_eq!(sizes, [1, 2, 2]);
-}
-
-/// What has been recorded and is gone, or another file, when it is wanted for a comparison, is unreadable; the rest is
-/// still compared.
-#[test]
-fn a_recorded_file_may_vanish_or_change() {
-    let dir = tree(&[
-        ("a", b"same"),
-        ("b", b"same"),
-        ("c", b"same"),
-        ("d", b"same"),
-    ]);
-    let groups = Groups::new();
-    let read = |name| {
-        let path = dir.path().join(name);
-        let (digest, stamp) = files::digest(&path, &ProgressBar::hidden()).unwrap();
-        (digest, path, stamp)
-    };
-    let record = |(digest, path, stamp)| -> Vec<_> {
-        let lost = groups.record(digest, path, stamp);
-        lost.into_iter()
-            .map(|u| u.path.file_name().unwrap().to_owned())
-            .collect()
-    };
-    assert!(record(read("a")).is_empty());
-    let b = read("b");
-    fs::remove_file(dir.path().join("a")).unwrap();
-    assert_eq!(record(b), ["a"]); // b stands alone now
-    assert!(record(read("c")).is_empty());
-    let d = read("d");
-    fs::write(dir.path().join("d"), b"different").unwrap();
-    assert_eq!(record(d), ["d"]); // the new one itself
-    fs::rename(dir.path().join("d"), dir.path().join("b")).unwrap();
-    fs::write(dir.path().join("d"), b"same").unwrap();
-    assert_eq!(record(read("d")), ["b"]); // c is compared instead
-    let classes = groups.classes();
-    assert_eq!((classes.len(), classes[0].len()), (1, 2));
-}
-
 /// Files that come, grow, shrink and go while it runs: some are unreadable, none is fatal.
 #[test]
 fn a_restless_tree_is_not_fatal() {
@@ -467,7 +268,9 @@ fn a_broken_pipe_is_no_panic() {
     for args in [&["--json"][..], &[]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let out = Command::new(program())
+        let home = TempDir::new().unwrap();
+        let out = dedup()
+            .env("TMPDIR", home.path())
             .args(args)
             .arg(dir.path())
             .stdout(writer)
@@ -506,28 +309,6 @@ mod unix {
         let link = link.path().join("to");
         symlink(dir.path(), &link).unwrap();
         assert_counts(&json(2, &link), [2, 4, 1, 1, 2, 0]);
-    }
-
-    #[test]
-    fn a_file_that_has_become_a_fifo_or_a_link_is_not_opened() {
-        let dir = tree(&[("a", b"12")]);
-        let at = |name: &str| dir.path().join(name);
-        symlink("a", at("link")).unwrap();
-        assert!(Command::new("mkfifo")
-            .arg(at("fifo"))
-            .status()
-            .unwrap()
-            .success());
-        for name in ["link", "fifo", "missing"] {
-            let (send, receive) = mpsc::channel();
-            let path = at(name);
-            thread::spawn(move || send.send(files::digest(&path, &ProgressBar::hidden()).is_err()));
-            assert_eq!(
-                receive.recv_timeout(Duration::from_secs(60)),
-                Ok(true),
-                "{name}"
-            );
-        }
     }
 
     #[test]
@@ -595,18 +376,24 @@ mod unix {
         if dir.path().metadata().unwrap().uid() == 0 {
             let copy = home.path().join("dedup");
             // Not copied here: a child of another test could inherit the open file, and what is open cannot be run.
-            let cp = Command::new("cp").arg(program()).arg(&copy).status();
+            let cp = Command::new("cp")
+                .arg(program::program("dedup"))
+                .arg(&copy)
+                .status();
             assert!(cp.unwrap().success());
-            mode(home.path(), 0o755);
+            mode(home.path(), 0o777); // its store goes there, too
             mode(dir.path(), 0o755);
             command = Command::new(copy);
             command.uid(65534).gid(65534);
         } else {
-            command = Command::new(program());
+            command = dedup();
         }
         mode(&at("secret"), 0);
         mode(&at("closed"), 0);
-        command.arg("--json").arg(dir.path());
+        command
+            .arg("--json")
+            .arg(dir.path())
+            .env("TMPDIR", home.path());
         let out = finish(command);
         mode(&at("closed"), 0o755); // or it could not be removed
         let v = out.json();

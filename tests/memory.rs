@@ -335,6 +335,7 @@ fn strings_beyond_the_slots_are_freed_with_their_entries() {
     drop(held);
 }
 
+/// I5.
 #[test]
 fn shrink_to_fit_gives_an_idle_keys_memory_back() {
     // I8: an idle key keeps its buffer until then.
@@ -353,6 +354,7 @@ fn shrink_to_fit_gives_an_idle_keys_memory_back() {
 
 // ---- the end of a table -----------------------------------------------------------------------------------------
 
+/// I5.
 #[test]
 fn a_dropped_table_drops_every_key_once_and_leaks_nothing() {
     // I5, I7, I8: idle, held, forgotten, in slots and beyond, on four threads.

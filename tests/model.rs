@@ -388,6 +388,7 @@ proptest! {
     }
 
     #[test]
+    /// I3, I5: a history does as the model does.
     fn histories_agree_with_the_model_in_one_bucket(steps in prop::collection::vec(step(), 1..120)) {
         run(Pick::Plain, 1, &steps);
     }

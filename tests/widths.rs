@@ -44,6 +44,7 @@ fn one_bucket(full: bool, f: impl Fn(Arc<LockTable<u64, OneHash>>, usize)) {
 
 // ---- depth ------------------------------------------------------------------------------------------------------
 
+/// I3.
 #[test]
 fn at_the_end_of_depth_lock_panics_and_try_lock_declines() {
     // Trap 22, I3; in a slot and in the chain.
@@ -224,6 +225,7 @@ impl Hash for Hooked {
     }
 }
 
+/// I7.
 #[test]
 fn too_many_searches_at_once_are_refused_and_the_rest_go_on() {
     // I9, I7: passing references, by an `Eq` that searches for the same key again.
@@ -259,6 +261,7 @@ fn too_many_searches_at_once_are_refused_and_the_rest_go_on() {
 
 // ---- generations ------------------------------------------------------------------------------------------------
 
+/// I2.
 #[test]
 fn at_the_end_of_generations_new_keys_are_refused_and_old_ones_go_on() {
     // I2, I5: forty insertions into the one bucket, two of which stay alive.

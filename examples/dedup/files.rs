@@ -1,29 +1,36 @@
 //! Reading files: what they digest to, whether they are equal, whether they hold still meanwhile.
 
 use indicatif::ProgressBar;
+use perkey::storage::Digest;
 use std::fmt::Display;
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// BLAKE3 of a file's contents.
-pub(crate) type Digest = [u8; 32];
-
-/// How much of a file is in memory while it is compared.
+/// How much of a large file is in memory while it is digested or compared.
 const CHUNK: usize = 64 << 10;
 
-/// What could not be read, and why.
-pub(crate) struct Unreadable {
+/// A file that could not be read, or not be stored, and why.
+pub(crate) struct Left {
     pub(crate) path: PathBuf,
     pub(crate) why: String,
 }
 
-impl Unreadable {
+impl Left {
     pub(crate) fn new(path: PathBuf, why: &impl Display) -> Self {
         let why = why.to_string();
         Self { path, why }
     }
+}
+
+/// A file that was read.
+pub(crate) struct Read {
+    pub(crate) path: PathBuf,
+    pub(crate) stamp: Stamp,
+    pub(crate) digest: Digest,
+    /// `None` if the file is too large to be held in memory.
+    pub(crate) contents: Option<Vec<u8>>,
 }
 
 /// Which file, and in which state: a file whose stamp is another one has been changed, or is another file.
@@ -61,18 +68,44 @@ pub(crate) enum Fault {
     Second(io::Error),
 }
 
-/// Digests a file piece by piece.
-pub(crate) fn digest(path: &Path, bar: &ProgressBar) -> io::Result<(Digest, Stamp)> {
+/// Reads and digests a file: piece by piece, if it is larger than `largest`.
+pub(crate) fn read(path: PathBuf, largest: u64, bar: &ProgressBar) -> Result<Read, Left> {
+    match contents(&path, largest, bar) {
+        Ok((digest, stamp, contents)) => Ok(Read {
+            path,
+            stamp,
+            digest,
+            contents,
+        }),
+        Err(e) => Err(Left::new(path, &e)),
+    }
+}
+
+fn contents(
+    path: &Path,
+    largest: u64,
+    bar: &ProgressBar,
+) -> io::Result<(Digest, Stamp, Option<Vec<u8>>)> {
     let (file, stamp) = open(path)?;
     // One byte more than there should be: seen if the file grows, but not followed for ever.
-    let most = stamp.len.saturating_add(1);
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(bar.wrap_read((&file).take(most)))?;
-    if hasher.count() != stamp.len {
+    let mut reader = bar.wrap_read((&file).take(stamp.len.saturating_add(1)));
+    let (digest, count, contents) = if stamp.len > largest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(reader)?;
+        (Digest::new(hasher.finalize().into()), hasher.count(), None)
+    } else {
+        let mut contents = Vec::new();
+        let len = usize::try_from(stamp.len).map_err(io::Error::other)?;
+        contents.try_reserve_exact(len.saturating_add(1))?;
+        reader.read_to_end(&mut contents)?;
+        let digest = Digest::of(&contents);
+        (digest, contents.len() as u64, Some(contents))
+    };
+    if count != stamp.len {
         return Err(moved());
     }
     holds_still(&file, &stamp)?;
-    Ok((hasher.finalize().into(), stamp))
+    Ok((digest, stamp, contents))
 }
 
 /// Are the contents of the two files equal, byte for byte? A file that is no longer as stamped is a fault.

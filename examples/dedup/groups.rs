@@ -1,104 +1,171 @@
-//! Files by digest. Here the lock table is at work.
+//! Files by digest, and what is written to the store for them. Here perkey is at work.
 
-use crate::files::{equal, Digest, Fault, Stamp, Unreadable};
-use perkey::{Contention, LockTable};
+use crate::files::{equal, Fault, Left, Read, Stamp};
+use perkey::storage::{Digest, Error, Intent, Operation, Scope, Storage};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::mem;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard};
 
-/// A file that was read.
+/// A file whose contents are known.
 pub(crate) struct Seen {
     pub(crate) path: PathBuf,
     pub(crate) stamp: Stamp,
 }
 
-/// Files with equal contents, at least one.
-pub(crate) type Class = Vec<Seen>;
-
-/// Files with equal digests: one class, unless BLAKE3 is broken.
-type Group = Vec<Class>;
-
-/// All groups, each guarded by the lock of its digest.
-pub(crate) struct Groups {
-    locks: LockTable<Digest>,
-    taken: AtomicU64,
-    contention: Arc<Contention>,
-    /// The mutex is held to move a group out or in, never while a file is read.
-    by_digest: Mutex<HashMap<Digest, Group>>,
+/// Files with equal contents.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) files: Vec<Seen>,
+    /// How often these contents were written to the store.
+    pub(crate) writes: usize,
 }
+
+/// All that was found.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) groups: HashMap<Digest, Group>,
+    pub(crate) unreadable: Vec<Left>,
+    /// Of each contents that the store does not have, one file.
+    pub(crate) not_stored: Vec<Left>,
+    /// How many damaged objects were written anew.
+    pub(crate) repaired: usize,
+    /// How often the lock of a digest was asked for: once for each file, whether it is locked alone, together with others, or with all.
+    pub(crate) locks: usize,
+}
+
+/// What has been found so far. The mutex is held to look something up or to note it, never while a file is read or the store is used.
+#[derive(Default)]
+pub(crate) struct Groups(Mutex<Found>);
 
 impl Groups {
-    pub(crate) fn new() -> Self {
-        let contention = Arc::new(Contention::new());
-        let locks = LockTable::new();
-        locks.set_observer(Some(contention.clone()));
-        Self {
-            locks,
-            taken: AtomicU64::new(0),
-            contention,
-            by_digest: Mutex::default(),
-        }
-    }
-
-    /// Adds a file to the class it is equal to, or to a new one. Returns what turned out to be unreadable: this file, or
-    /// files recorded before.
-    pub(crate) fn record(&self, digest: Digest, path: PathBuf, stamp: Stamp) -> Vec<Unreadable> {
-        let mut lost = Vec::new();
-        // Held to the end: a thread with an equal file waits here, one with another digest does not. Without it, both could
-        // find no group, and the one that is put back first would be overwritten.
-        let guard = self.locks.lock(&digest);
-        self.taken.fetch_add(1, Relaxed);
-        let mut group = self.groups().remove(&digest).unwrap_or_default();
-        add(&mut group, Seen { path, stamp }, &mut lost);
-        if !group.is_empty() {
-            self.groups().insert(digest, group);
-        }
-        drop(guard);
-        lost
-    }
-
-    /// Takes all classes out.
-    pub(crate) fn classes(&self) -> Vec<Class> {
-        let groups = mem::take(&mut *self.groups());
-        groups.into_values().flatten().collect()
-    }
-
-    /// How often a lock was taken.
-    pub(crate) fn locks(&self) -> u64 {
-        self.taken.load(Relaxed)
-    }
-
-    /// How often a thread had to wait for one.
-    pub(crate) fn contended(&self) -> u64 {
-        self.contention.waits()
-    }
-
-    /// The longest time a thread had to wait.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        self.contention.longest()
-    }
-
-    fn groups(&self) -> MutexGuard<'_, HashMap<Digest, Group>> {
-        self.by_digest.lock().unwrap()
-    }
-}
-
-/// Compares the file with the first of each class. A first file that has changed or vanished meanwhile is unreadable; the
-/// class goes on without it.
-fn add(group: &mut Group, file: Seen, lost: &mut Vec<Unreadable>) {
-    for class in group.iter_mut() {
-        while let Some(first) = class.first() {
-            match equal((&first.path, &first.stamp), (&file.path, &file.stamp)) {
-                Ok(true) => return class.push(file),
-                Ok(false) => break,
-                Err(Fault::First(e)) => lost.push(Unreadable::new(class.swap_remove(0).path, &e)),
-                Err(Fault::Second(e)) => return lost.push(Unreadable::new(file.path, &e)),
+    /// Stores the contents of some files and notes the files, each beside those that it is equal to.
+    ///
+    /// All of it is one operation on the digests: the layer of the store lets another thread with an equal file wait until it is over, so that
+    /// of equal files one is written and the others are compared with it. If the operation fails nothing is stored.
+    pub(crate) fn record<S: Storage>(&self, store: &S, files: Vec<Read>) -> Result<(), Error> {
+        let keys: Vec<_> = files.iter().map(|file| file.digest).collect();
+        let scope = match &keys[..] {
+            [key] => Scope::Key(key),
+            keys => Scope::Keys(keys),
+        };
+        let mut operation = store.operation(scope, Intent::Write)?;
+        let mut written = Vec::new();
+        for file in files {
+            let seen = Seen {
+                path: file.path,
+                stamp: file.stamp,
+            };
+            match file.contents {
+                Some(contents) => {
+                    if self.store(&mut operation, file.digest, seen, &contents)? {
+                        written.push(file.digest);
+                    }
+                }
+                None => self.compare(&mut operation, file.digest, seen)?,
             }
         }
+        operation.leave()?;
+        let mut found = self.found();
+        found.locks += keys.len();
+        for digest in written {
+            found.groups.entry(digest).or_default().writes += 1;
+        }
+        Ok(())
     }
-    group.retain(|class| !class.is_empty());
-    group.push(vec![file]);
+
+    /// Puts the contents into the store, unless they are there. Were they not?
+    fn store<S: Storage>(
+        &self,
+        operation: &mut Operation<'_, S>,
+        digest: Digest,
+        seen: Seen,
+        contents: &[u8],
+    ) -> Result<bool, Error> {
+        let mut written = false;
+        let put = || {
+            written = true;
+            Ok::<_, Infallible>(contents)
+        };
+        match operation.get_or_insert_with(&digest, put) {
+            Ok(object) if *object == *contents => {}
+            Ok(_) => {
+                let why = format!("the store has something else under its digest, {digest}");
+                let mut found = self.found();
+                found.not_stored.push(Left::new(seen.path.clone(), &why));
+            }
+            Err(Error::Corrupt { .. }) => {
+                operation.save_as(&digest, contents)?;
+                written = true;
+                self.found().repaired += 1;
+            }
+            Err(e) => return Err(e),
+        }
+        self.note(digest, seen);
+        Ok(written)
+    }
+
+    /// Compares a file that is too large for the store with the first one of its group. One that has changed or vanished meanwhile is
+    /// unreadable; the group goes on without it.
+    fn compare<S: Storage>(
+        &self,
+        operation: &mut Operation<'_, S>,
+        digest: Digest,
+        seen: Seen,
+    ) -> Result<(), Error> {
+        while let Some((path, stamp)) = self.first(digest) {
+            let fault = match equal((&path, &stamp), (&seen.path, &seen.stamp)) {
+                Ok(true) => {
+                    self.note(digest, seen);
+                    return Ok(());
+                }
+                Ok(false) => {
+                    let why = format!("it differs from {}, which has its digest", path.display());
+                    Left::new(seen.path, &why)
+                }
+                Err(Fault::Second(e)) => Left::new(seen.path, &e),
+                Err(Fault::First(e)) => {
+                    let mut found = self.found();
+                    let group = found.groups.entry(digest).or_default();
+                    group.files.retain(|file| file.path != path);
+                    found.unreadable.push(Left::new(path, &e));
+                    continue;
+                }
+            };
+            self.found().unreadable.push(fault);
+            return Ok(());
+        }
+        if !operation.contains(&digest)? {
+            let why = "too large for the store, see --largest";
+            let left = Left::new(seen.path.clone(), &why);
+            self.found().not_stored.push(left);
+        }
+        self.note(digest, seen);
+        Ok(())
+    }
+
+    pub(crate) fn unreadable(&self, left: impl IntoIterator<Item = Left>) {
+        self.found().unreadable.extend(left);
+    }
+
+    /// Takes all out.
+    pub(crate) fn take(&self) -> Found {
+        mem::take(&mut *self.found())
+    }
+
+    fn first(&self, digest: Digest) -> Option<(PathBuf, Stamp)> {
+        let found = self.found();
+        let first = found.groups.get(&digest)?.files.first()?;
+        Some((first.path.clone(), first.stamp))
+    }
+
+    fn note(&self, digest: Digest, seen: Seen) {
+        let mut found = self.found();
+        found.groups.entry(digest).or_default().files.push(seen);
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap()
+    }
 }

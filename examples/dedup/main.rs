@@ -1,55 +1,87 @@
-//! Finds the duplicate files of a directory tree, and shows what a lock per key is good for.
+//! Takes a directory tree into a content-addressed store, finds the duplicate files on the way, and loads every object back.
 //!
-//! Several threads digest files. Two equal files may come up at the same moment on two of them; whoever comes second must
-//! see what the first has recorded. So each thread takes the lock of *its* digest while it compares a file with those
-//! recorded under that digest and records it (`groups`): equal files wait for each other, all others pass.
+//! An object is the contents of a file, under their BLAKE3. Several threads read files, and two equal files may come up at the same moment on two of
+//! them; whoever comes second must find what the first has stored. So each thread enters an operation on *its* digests
+//! (`groups`), and the layer around the store lets equal files wait for each other: with `PerKey` all others pass, with
+//! `Serializing` nobody does.
 //!
 //! ```text
-//! walk ─ paths ─▶ threads: digest (files) ─▶ lock of the digest: compare, record (groups) ─▶ table (report)
+//! walk ─ paths ─▶ threads: read, digest (files) ─▶ operation: compare or store, note (groups) ─┐
+//!                                                                      report ◀─ load back (job) ◀─┘
 //! ```
 //!
 //! What is counted, and how, is said by `--help`.
 
 #![forbid(unsafe_code)]
 
+mod compare;
 mod files;
 mod groups;
+mod job;
+mod layers;
+mod place;
 mod report;
+mod stop;
 
 use clap::Parser;
-use files::Unreadable;
-use groups::Groups;
-use ignore::WalkBuilder;
 use indicatif::{ProgressBar, ProgressStyle};
+use job::{Bars, Job};
+use layers::Kind;
+use perkey::storage::BoxError;
+use place::Place;
 use report::Report;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{mpsc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use stop::Stop;
+use tempfile::TempDir;
 
-/// Finds files with equal contents, and counts what they waste
+/// Takes files into a content-addressed store, finds those with equal contents, and counts what they waste
 ///
 /// Every regular file below DIR counts, hidden ones and those in .git too. Symbolic links are not followed; they, and
-/// fifos, sockets and devices, are neither opened nor counted. Nothing is ever changed or removed.
+/// fifos, sockets and devices, are neither opened nor counted. Nothing below DIR is ever changed or removed.
 ///
 /// Each path counts as a file. Of equal files one is distinct and the others are duplicates; a duplicate wastes its
 /// length, unless it is a hard link of one that is counted already. Empty files are equal to each other and waste nothing.
 ///
-/// What cannot be read, or changes while it is read, is named on stderr, counted as unreadable and nowhere else. A name that
-/// is not UTF-8 is shown in quotes, its odd bytes as \xNN.
+/// Distinct contents are stored once, as an object under their BLAKE3. What the store has already, from this run or an earlier one, is
+/// compared with it byte for byte and not written again; a damaged object is written anew. In the end every object of the store
+/// is loaded back; one whose digest is not its name is named on stderr and counted as damaged.
 ///
-/// Exit status: 0, or 2 if DIR is not a directory or an option is wrong, or 1 if the result could not be written.
+/// What cannot be read, or changes while it is read, is named on stderr, counted as unreadable and nowhere else. Files larger than --largest are
+/// digested, compared with each other and counted, but not stored, and named. A name that is not UTF-8 is shown in quotes, its odd
+/// bytes as \xNN.
+///
+/// Ctrl-C stops it after the files under way, and what is done so far is reported; a second Ctrl-C kills it. The next run on
+/// the same store goes on from there.
+///
+/// Exit status: 0, or 1 if the store failed or has damaged objects or the result could not be written, or 2 if DIR is not a
+/// directory, the store cannot be opened or an option is wrong, or 130 after Ctrl-C.
 #[derive(Parser)]
 #[command(name = "dedup")]
+#[allow(clippy::doc_markdown)] // it is shown as it is
 struct Options {
-    /// Where to look
+    /// What to take in
     #[arg(default_value = ".")]
     dir: PathBuf,
+    /// Where the objects go: a directory, an SQLite database FILE.db, or `memory`. DIR and FILE.db are made if they are not there, and must
+    /// not be in the tree [default: a database in a new temporary directory, which is named and kept]
+    #[arg(long, value_name = "DIR|FILE.db|memory")]
+    store: Option<PathBuf>,
+    /// What makes the store safe for threads
+    #[arg(long, value_enum, default_value = Kind::PerKey.name())]
+    layer: Kind,
     /// How many threads read files [default: as many as the machine runs at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// The largest file to store. A thread holds one file, or some small ones, in memory, up to three times
+    #[arg(long, value_name = "MIB", default_value = "256", value_parser = clap::value_parser!(u16).range(1..=900))]
+    largest: u16,
+    /// Afterwards do the same with both layers, five times in turn on new temporary stores, and tell the ratio of their times
+    #[arg(long)]
+    compare: bool,
     /// Write one JSON object to stdout, and nothing else
     #[arg(long)]
     json: bool,
@@ -58,12 +90,18 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Err(why) = is_directory(&options.dir) {
-        say(&format!("dedup: {}: {why}", report::name(&options.dir)));
-        return ExitCode::from(2);
+        return refused(&options.dir, &why);
     }
-    let report = run(&options);
-    for Unreadable { path, why } in &report.unreadable {
-        say(&format!("dedup: {}: {why}", report::name(path)));
+    let stop = match Stop::on_interrupt() {
+        Ok(stop) => stop,
+        Err(e) => return refused(Path::new("Ctrl-C"), &e),
+    };
+    let report = match run(&options, &stop) {
+        Ok(report) => report,
+        Err(Refused(what, why)) => return refused(&what, &why),
+    };
+    for line in report.complaints() {
+        say(&line);
     }
     let text = if options.json {
         format!("{:#}\n", report.json())
@@ -75,19 +113,26 @@ fn main() -> ExitCode {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(e) => {
-            say(&format!("dedup: stdout: {e}"));
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            say(&format!("stdout: {e}"));
             ExitCode::FAILURE
         }
+        _ => report.exit_code(),
     }
+}
+
+/// What is wrong, and why: nothing was done.
+struct Refused(PathBuf, BoxError);
+
+fn refused(what: &Path, why: &dyn std::fmt::Display) -> ExitCode {
+    say(&format!("{}: {why}", report::name(what)));
+    ExitCode::from(2)
 }
 
 /// A line on stderr; there is nobody to tell if that fails.
 fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "dedup: {line}");
 }
 
 fn is_directory(dir: &Path) -> io::Result<()> {
@@ -98,84 +143,75 @@ fn is_directory(dir: &Path) -> io::Result<()> {
     }
 }
 
-fn run(options: &Options) -> Report {
+fn run(options: &Options, stop: &Stop) -> Result<Report, Refused> {
     let begin = Instant::now();
+    let tree = &options.dir;
+    let (place, scratch) = if let Some(name) = &options.store {
+        let place = Place::parse(name).and_then(|place| place.apart_from(tree).map(|()| place));
+        let place = place.map_err(|why| Refused(name.clone(), why.into()))?;
+        (place, options.compare.then(scratch).transpose()?)
+    } else {
+        let scratch = scratch()?;
+        let place = Place::Sqlite(scratch.path().join("objects.db"));
+        (place, Some(scratch))
+    };
+    // What is in a place that nobody has named is as good as lost after a crash of the machine: no need to write it to the disk at once.
+    let durable = options.store.is_some();
     let threads = options.threads.map_or_else(
         || thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    let bar = progress();
-    let groups = Groups::new();
-    let unreadable = Mutex::new(Vec::new());
-    // Not bounded: the bar has a total as soon as the walk is over, and the groups keep the paths anyway.
-    let (send, receive) = mpsc::channel::<PathBuf>();
-    let receive = Mutex::new(receive);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let next = || receive.lock().unwrap().recv().ok();
-                while let Some(path) = next() {
-                    let lost = match files::digest(&path, &bar) {
-                        Ok((digest, stamp)) => groups.record(digest, path, stamp),
-                        Err(e) => vec![Unreadable::new(path, &e)],
-                    };
-                    if !lost.is_empty() {
-                        unreadable.lock().unwrap().extend(lost);
-                    }
-                }
-            });
-        }
-        let lost = walk(&options.dir, &bar, |path| {
-            // Nobody receives only if all threads have panicked, which the scope tells.
-            let _ = send.send(path);
-        });
-        unreadable.lock().unwrap().extend(lost);
-        drop(send);
-    });
-    bar.finish_and_clear();
-    Report::new(
-        &groups,
-        unreadable.into_inner().unwrap(),
+    let skip = scratch
+        .as_ref()
+        .and_then(|scratch| place::within(tree, scratch.path()));
+    let job = Job {
+        tree,
+        skip: skip.as_deref(),
         threads,
-        begin.elapsed(),
-    )
-}
-
-/// Calls `found` with every regular file below `dir`; returns what could not be looked into.
-fn walk(dir: &Path, bar: &ProgressBar, found: impl Fn(PathBuf)) -> Vec<Unreadable> {
-    let mut lost = Vec::new();
-    for entry in WalkBuilder::new(dir).standard_filters(false).build() {
-        match entry {
-            Ok(entry) if entry.file_type().is_some_and(|t| t.is_file()) => {
-                bar.inc_length(entry.metadata().map_or(0, |m| m.len()));
-                found(entry.into_path());
-            }
-            Ok(_) => {}
-            Err(e) => lost.push(not_walked(dir, e)),
-        }
+        largest: u64::from(options.largest) << 20,
+        batch: place.batch(),
+        stop,
+    };
+    let name = place.path().unwrap_or(Path::new("memory"));
+    let bars = bars();
+    if !durable {
+        bars.ingest
+            .println(format!("store: {}", report::name(name)));
     }
-    lost
+    let done = options.layer.run(&place, durable, &job, &bars);
+    let done = done.map_err(|e| Refused(name.to_owned(), e.into()))?;
+    let mut report = Report::new(done, threads, options.layer.name(), name);
+    if let (true, Some(scratch)) = (options.compare && report.is_complete(), &scratch) {
+        let bar = bar("{wide_bar} {pos} of {len} runs to compare, {elapsed}");
+        report.add(compare::compare(
+            &place,
+            durable,
+            &job,
+            scratch.path(),
+            &bar,
+        ));
+    }
+    if let (false, Some(scratch)) = (durable, scratch) {
+        let _ = scratch.keep();
+    }
+    report.finish(begin.elapsed(), stop.asked());
+    Ok(report)
 }
 
-fn not_walked(dir: &Path, mut error: ignore::Error) -> Unreadable {
-    let mut at = dir.to_owned();
-    loop {
-        error = match error {
-            ignore::Error::WithDepth { err, .. } => *err,
-            ignore::Error::WithPath { path, err } => {
-                at = path;
-                *err
-            }
-            other => return Unreadable::new(at, &other),
-        }
+fn scratch() -> Result<TempDir, Refused> {
+    let dir = tempfile::Builder::new().prefix("dedup-").tempdir();
+    dir.map_err(|e| Refused(std::env::temp_dir(), e.into()))
+}
+
+fn bars() -> Bars {
+    Bars {
+        ingest: bar("{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {elapsed}"),
+        verify: bar("{wide_bar} {pos} of {len} objects loaded back, {elapsed}"),
     }
 }
 
 /// A bar on stderr; indicatif shows none if that is not a terminal.
-fn progress() -> ProgressBar {
-    let style = "{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {elapsed}";
-    let bar = ProgressBar::new(0)
-        .with_style(ProgressStyle::with_template(style).expect("the template is a constant"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+fn bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("the templates are constants");
+    ProgressBar::new(0).with_style(style)
 }

@@ -51,7 +51,17 @@ pub(crate) const THREADS: Checker = Checker {
     twins: suite::THREADS,
 };
 
-pub(crate) const CHECKERS: &[&Checker] = &[&THREADS, &SHUTTLE, &LOOM];
+/// Only the twins, here too.
+pub(crate) const WIDTHS: Checker = Checker {
+    name: "small",
+    flags: "--cfg perkey_mutant --cfg perkey_small",
+    build: &["-p", "perkey", "--test", "widths"],
+    prefixes: &["widths"],
+    whole: false,
+    twins: suite::WIDTHS,
+};
+
+pub(crate) const CHECKERS: &[&Checker] = &[&WIDTHS, &THREADS, &SHUTTLE, &LOOM];
 
 /// What has been counted so far.
 #[derive(Default)]

@@ -14,7 +14,7 @@ mod sites;
 mod steps;
 mod suite;
 
-use check::{check, Shared, Tally, LOOM, SHUTTLE, THREADS};
+use check::{check, Shared, Tally, LOOM, SHUTTLE, THREADS, WIDTHS};
 use run::cargo;
 use std::process::ExitCode;
 use steps::Step;
@@ -67,6 +67,7 @@ fn verify(full: bool, tally: &mut Tally) {
         tally.count(ok);
     }
     check::known(&Shared::new(tally));
+    check(&WIDTHS, full, tally);
     check(&THREADS, full, tally);
     check(&SHUTTLE, full, tally);
     check(&LOOM, full, tally);

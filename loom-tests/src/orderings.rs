@@ -154,8 +154,12 @@ fn complete(all: &BTreeMap<String, Vec<Site>>, tally: &Shared<'_>) {
     }
 }
 
-/// Which tests reach a place, those that take least time first.
-fn reach(tests: &[Test], jobs: &[Job], tally: &Shared<'_>) -> HashMap<String, Vec<Test>> {
+/// Which tests reach a place, and how long they take at the lowest bound.
+fn reach(
+    tests: &[Test],
+    jobs: &[Job],
+    tally: &Shared<'_>,
+) -> HashMap<String, Vec<(Duration, Test)>> {
     let wanted: BTreeSet<String> = jobs.iter().map(|j| j.site.place()).collect();
     let found: Mutex<HashMap<String, Vec<(Duration, Test)>>> = Mutex::default();
     let dir = tempfile::tempdir().expect("a directory for what the tests reach");
@@ -188,42 +192,46 @@ fn reach(tests: &[Test], jobs: &[Job], tally: &Shared<'_>) -> HashMap<String, Ve
             }
         });
     }
-    let found = found.into_inner().expect("no panic in here");
-    let sorted = found.into_iter().map(|(place, mut reaching)| {
-        reaching.sort_by_key(|(took, _)| *took);
-        (place, reaching.into_iter().map(|(_, test)| test).collect())
-    });
-    sorted.collect()
+    found.into_inner().expect("no panic in here")
 }
 
-/// Runs the tests that reach the site, at rising bounds, until one notices.
-fn weaken(job: &Job, reaching: &[Test]) -> Outcome {
-    let mut left: Vec<&Test> = reaching.iter().collect();
-    for most in ["1", "2", "none"] {
-        let mut higher = Vec::new();
-        for test in left {
-            let mut env = vec![("PERKEY_WEAKEN", sites::weakening(&job.site, job.to))];
-            if most != "none" {
-                env.push(("PERKEY_MOST", most.to_owned()));
+/// Runs the tests that reach the site, at rising bounds, until one notices: what is likely to take least time first.
+fn weaken(job: &Job, reaching: &[(Duration, Test)]) -> Outcome {
+    // What the bounds cost, roughly, in terms of the first.
+    let bounds = [("1", 1), ("2", 10), ("3", 100), ("none", 1000)];
+    let mut attempts: Vec<(Duration, &str, &Test)> = reaching
+        .iter()
+        .flat_map(|(took, test)| bounds.map(|(most, cost)| (*took * cost, most, test)))
+        .collect();
+    attempts.sort_by_key(|(cost, ..)| *cost);
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    for (_, most, test) in attempts {
+        if done.contains(&*test.name) {
+            continue;
+        }
+        let mut env = vec![("PERKEY_WEAKEN", sites::weakening(&job.site, job.to))];
+        if most != "none" {
+            env.push(("PERKEY_MOST", most.to_owned()));
+        }
+        match run(test, &env, LIMIT) {
+            End::Failed(text) => {
+                let executions = number(&text, &format!("failed {}: in ", test.name), "executions");
+                return Outcome::Killed(
+                    format!("{}::{}", test.file, test.name),
+                    executions.unwrap_or(0),
+                    how(&text),
+                );
             }
-            match run(test, &env, LIMIT) {
-                End::Failed(text) => {
-                    let executions =
-                        number(&text, &format!("failed {}: in ", test.name), "executions");
-                    return Outcome::Killed(
-                        format!("{}::{}", test.file, test.name),
-                        executions.unwrap_or(0),
-                        how(&text),
-                    );
-                }
+            End::Passed(text) => {
                 // Its own bound may be lower than what was allowed: then there is nothing more to see.
-                End::Passed(text) if said(test, &text).contains(&format!("bound {most},")) => {
-                    higher.push(test);
+                if !said(test, &text).contains(&format!("bound {most},")) {
+                    done.insert(&test.name);
                 }
-                End::Passed(_) | End::TooLong => {}
+            }
+            End::TooLong => {
+                done.insert(&test.name);
             }
         }
-        left = higher;
     }
     Outcome::Survived(reaching.len())
 }

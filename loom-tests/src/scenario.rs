@@ -170,8 +170,11 @@ impl Hasher for Same {
     }
 }
 
+/// Keys hash to their tens.
+pub type Hashing = BuildHasherDefault<Same>;
+
 /// A table of one bucket with two slots.
-pub type Table = LockTable<Key, BuildHasherDefault<Same>>;
+pub type Table = LockTable<Key, Hashing>;
 
 /// The keys of the scenarios.
 pub const A: Key = Key(10);
@@ -181,14 +184,18 @@ pub const A1: Key = Key(11);
 pub const B: Key = Key(20);
 /// And another.
 pub const C: Key = Key(30);
+/// Hashes like [`C`].
+pub const C1: Key = Key(31);
+/// The last one.
+pub const D: Key = Key(40);
 
-const KEYS: [Key; 4] = [A, A1, B, C];
+const KEYS: [Key; 6] = [A, A1, B, C, C1, D];
 
 /// A table, and a cell for each key that loom lets only one thread into at a time (I1).
 pub struct World {
     /// The table under test.
     pub table: Arc<Table>,
-    cells: [UnsafeCell<u64>; 4],
+    cells: [UnsafeCell<u64>; KEYS.len()],
 }
 
 // SAFETY: the cells are what is being tested: loom reports any two accesses that are not ordered.

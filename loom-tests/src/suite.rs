@@ -58,11 +58,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("node_not_numbered", "I2", "a node is published without its number"),
     mutant("born_without_owner", "I3", "a new entry is locked by nobody"),
     mutant("old_key_forgotten", "I5", "the key of a slot that is taken over is not dropped"),
-    mutant("key_dropped_under_claim", "I9", "an old key is dropped while its slot is claimed"),
     mutant("references_unchecked", "I7", "the count of passers runs over"),
     mutant("generations_unchecked", "I2", "the numbers of a bucket run over"),
     mutant("timed_out_user_kept", "I5", "a waiter that gives up remains a user"),
-    mutant("life_not_cleared", "I5", "an entry that is taken over keeps the number of its life"),
     mutant("idle_counted", "I5", "`len` counts idle keys"),
     mutant("shrink_forgets_keys", "I5", "shrinking does not drop the keys"),
     // many keys
@@ -151,6 +149,8 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("ticket_left_behind", "loom_lock", "timeout_against_unlock", 3),
     twin("ticket_left_behind", "loom_lock", "timeout_against_grant", 3),
     twin("leave_without_looking", "loom_lock", "timeout_against_unlock_against_lock", 2),
+    twin("grant_ignored", "loom_lock", "timeout_against_grant", 3),
+    twin("unlock_clears_depth", "loom_lock", "lock_lock_unlock_unlock_twice", 2),
     twin("wake_dropped", "loom_lock", "try_lock_against_lock", 3),
     twin("wake_dropped", "loom_lock", "unlock_fair_against_lock", 3),
     twin("wake_dropped", "loom_lock", "lock_against_lock_against_lock", 2),
@@ -163,6 +163,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("hash_is_key", "loom_table", "try_ab_try_a", 2),
     twin("claim_under_passers", "loom_table", "try_aa_try_a", 2),
     twin("claim_in_use", "loom_table", "try_ab_try_a", 2),
+    twin("owner_shared", "loom_table", "lock_aa_lock_a", 2),
     // the same again, so that every scenario has been seen to fail
     twin("no_stamp", "loom_table", "lock_a_lock_a", 2),
     twin("claim_under_passers", "loom_table", "lock_aa_lock_a", 2),
@@ -186,6 +187,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("upgrade_into_next_life", "loom_handle", "upgrade_against_drop_and_handle", 3),
     twin("upgrade_of_the_dead", "loom_handle", "upgrade_against_passing_search", 3),
     twin("claim_in_use", "loom_handle", "handle_against_other_keys", 3),
+    twin("timed_out_user_kept", "loom_handle", "timeout_and_shrink_against_unlock", 2),
     twin("wake_dropped", "loom_handle", "handle_lock_against_lock", 3),
     twin("claim_in_use", "loom_handle", "shrink_against_lock", 3),
     twin("reference_before_wake", "loom_handle", "timeout_and_shrink_against_unlock", 2),
@@ -194,6 +196,17 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("no_stamp", "loom_overflow", "chained_c_against_slot_c", 1),
     twin("retire_twice", "loom_overflow", "chained_c_against_chained_a1", 1),
     twin("retire_now", "loom_overflow", "walk_against_removal", 1),
+    twin("dead_node_met", "loom_overflow", "chained_c_against_chained_c", 1),
+    twin("node_not_numbered", "loom_overflow", "chained_c_against_chained_a1", 1),
+    twin("retire_without_unlinking", "loom_overflow", "chained_c_against_chained_a1", 1),
+    twin("walk_unpinned", "loom_overflow", "walk_against_removal", 2),
+    // the chain, a step a thread
+    twin("table/chain.rs is_empty.1", "loom_chain", "release_c_against_c", 1),
+    twin("table/chain.rs walk.3", "loom_chain", "release_c_behind_a1_against_c", 2),
+    twin("table/chain.rs walk.2", "loom_chain", "release_c1_behind_c_against_c1", 2),
+    twin("table/chain.rs sweep.2", "loom_chain", "release_c_against_release_a1_and_c", 2),
+    twin("table/chain.rs walk.1", "loom_chain", "chained_a1_against_walk_over_c", 1),
+    twin("table/chain.rs sweep.1", "loom_chain", "chained_a1_against_release_c", 1),
     // many keys
     twin("many_unsorted", "loom_many", "many_ab_many_ba", 2),
     twin("many_unsorted", "loom_many", "many_aa1_many_a1a", 2),
@@ -220,12 +233,12 @@ pub(crate) const LOOM: &[Twin] = &[
 
 /// The tests with real threads that have twins.
 pub(crate) const THREADS_FILES: &[&str] = &[
-    "perkey", "memory", "foreign", "many", "files", "killed", "storage",
+    "perkey", "memory", "foreign", "many", "model", "files", "killed", "storage",
 ];
 /// How they are built.
 #[rustfmt::skip]
 pub(crate) const THREADS_BUILD: &[&str] = &[
-    "-p", "perkey", "--lib", "--test", "memory", "--test", "foreign", "--test", "many", "--test", "files", "--test", "killed",
+    "-p", "perkey", "--lib", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=files", "--test=killed",
     "--test=storage_keys", "--test=storage_layers", "--test=storage_locks", "--test=storage_nested", "--test=storage_transfer",
 ];
 
@@ -237,6 +250,10 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
     schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),
     schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
+    schedule("born_without_owner", "model", "histories_agree_with_the_model_in_one_bucket"),
+    schedule("old_key_forgotten", "memory", "a_dropped_table_drops_every_key_once_and_leaks_nothing"),
+    schedule("shrink_forgets_keys", "memory", "shrink_to_fit_gives_an_idle_keys_memory_back"),
+    schedule("idle_counted", "model", "histories_agree_with_the_model_in_one_bucket"),
     // the layers of a storage
     schedule("prefix_not_checked_again", "storage_keys", "a_short_key_that_becomes_ambiguous_before_the_lock_is_an_error"),
     schedule("prefix_not_checked_again", "storage_keys", "trap_28_under_serializing_too"),
@@ -268,6 +285,14 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("folder_not_synced", "perkey", "storage::files::crash::a_folder_that_another_handle_has_made_lasts_before_what_is_saved_in_it"),
     schedule("found_not_settled", "perkey", "storage::files::crash::what_a_killed_process_has_put_in_place_lasts_before_it_is_found_there"),
     schedule("files_removed_first", "perkey", "storage::files::crash::a_renamed_value_is_at_one_place_at_least"),
+];
+
+/// The twins of the test of the ends of the counts, with real threads and small widths.
+#[rustfmt::skip]
+pub(crate) const WIDTHS: &[Twin] = &[
+    schedule("depth_unchecked", "widths", "at_the_end_of_depth_lock_panics_and_try_lock_declines"),
+    schedule("references_unchecked", "widths", "too_many_searches_at_once_are_refused_and_the_rest_go_on"),
+    schedule("generations_unchecked", "widths", "at_the_end_of_generations_new_keys_are_refused_and_old_ones_go_on"),
 ];
 
 /// The twins of the shuttle tests.

@@ -10,12 +10,24 @@ mod imp {
     use crossbeam_epoch as epoch;
 
     /// A pinned thread.
+    #[cfg(not(perkey_loom))]
     pub(crate) struct Pin(epoch::Guard);
 
     /// Pins the current thread. Lock-free; no system call.
+    #[cfg(not(perkey_loom))]
     #[inline]
     pub(crate) fn pin() -> Pin {
         Pin(epoch::pin())
+    }
+
+    /// A pinned thread, or none in a model without the epoch: the fence of a pin orders more than it promises, and would hide an
+    /// ordering of ours that is missing.
+    #[cfg(perkey_loom)]
+    pub(crate) struct Pin(Option<epoch::Guard>);
+
+    #[cfg(perkey_loom)]
+    pub(crate) fn pin() -> Pin {
+        Pin((!crate::sync::without_epoch()).then(epoch::pin))
     }
 
     impl Pin {
@@ -25,9 +37,16 @@ mod imp {
         /// `node` comes from `Box::into_raw`, nobody can reach it who pins from now on, and it is retired once. Dropping
         /// the box must run no foreign code and reach nothing borrowed.
         pub(crate) unsafe fn retire<T: super::Bury>(&self, node: *mut T) {
-            // SAFETY: as promised by the caller; crossbeam-epoch runs it after the grace period.
+            #[cfg(not(perkey_loom))]
+            let guard = &self.0;
+            #[cfg(perkey_loom)]
+            let Some(guard) = &self.0
+            else {
+                return;
+            }; // never freed in such a model
+               // SAFETY: as promised by the caller; crossbeam-epoch runs it after the grace period.
             unsafe {
-                self.0.defer_unchecked(move || {
+                guard.defer_unchecked(move || {
                     (*node).bury();
                     drop(Box::from_raw(node));
                 });
@@ -37,6 +56,10 @@ mod imp {
 
     /// Hands this thread's retired nodes to everybody and frees what can be freed.
     pub(crate) fn flush() {
+        #[cfg(perkey_loom)]
+        if crate::sync::without_epoch() {
+            return;
+        }
         for _ in 0..3 {
             epoch::pin().flush();
         }

@@ -53,6 +53,7 @@ pub(crate) mod model {
             now: loom::sync::atomic::AtomicU64::new(0),
             sleepers: Mutex::new(Vec::new()),
             timed: std::sync::atomic::AtomicBool::new(false),
+            without_epoch: std::sync::atomic::AtomicBool::new(false),
         };
     }
 
@@ -61,6 +62,20 @@ pub(crate) mod model {
         // Not loom's: the list is bookkeeping of the model, invisible to the code under test.
         sleepers: Mutex<Vec<Arc<loom::sync::Notify>>>,
         timed: std::sync::atomic::AtomicBool,
+        without_epoch: std::sync::atomic::AtomicBool,
+    }
+
+    /// Says that this execution does without the epoch: pins do nothing, and nothing is freed.
+    pub fn leave_out_epoch() {
+        CLOCK
+            .without_epoch
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn without_epoch() -> bool {
+        CLOCK
+            .without_epoch
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Says that this execution uses the clock; without it time stands still and costs no branch.

@@ -40,6 +40,9 @@ pub(crate) use backend::{
 #[cfg(perkey_shuttle)]
 pub(crate) use backend::point;
 
+#[cfg(perkey_loom)]
+pub(crate) use backend::model::without_epoch;
+
 /// What the model tests may steer: the virtual clock. Not part of the API.
 #[cfg(any(perkey_loom, perkey_shuttle))]
 pub(crate) use backend::model;

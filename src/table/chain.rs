@@ -125,8 +125,9 @@ impl<K> Chain<K> {
             // SAFETY: reachable after the pin, so not freed before it ends (DESIGN.md, proof of I7).
             let node = unsafe { unmark(at).as_ref() }?;
             node.canary.touch();
-            // ORDERING: Acquire, as for `head`.
-            at = node.next.load(Ordering::Acquire);
+            // ORDERING: Relaxed: whoever is reached by `next` was pushed before who was reached by `head` (Acquire), and all changes
+            // of `head` are exchanges: its release sequence has every push so far.
+            at = node.next.load(Ordering::Relaxed);
             Some(node)
         })
     }
@@ -215,6 +216,9 @@ impl<K> Chain<K> {
         let pin = epoch::pin();
         // SAFETY: nobody retires a node that is not marked.
         let n = unsafe { node.as_ref() };
+        // ORDERING: Acquire, partner of the Release in `put` and `unlock`: the exchange that made the node dead continues their
+        // release sequences, so all who have looked at the key come before its end (I7).
+        n.entry.word().load(Ordering::Acquire);
         // SAFETY: dead: nobody else looks at the key.
         let key = unsafe { n.entry.take_key() };
         // ORDERING: Relaxed; the exchange decides.

@@ -137,7 +137,7 @@ impl<K> Entry<K> {
                         Err(now) => w = now,
                     }
                 }
-                READY if mutant("wait_for_ready") => w = entry.word().load(Ordering::Acquire),
+                READY if mutant("wait_for_ready") => w = entry.word().load(Ordering::Relaxed),
                 READY
                     if !mutant("no_help_in_search")
                         && stamped.is_some_and(|s| word::is_ready(w, s)) =>
@@ -194,12 +194,6 @@ impl<K> Entry<K> {
         self.word()
             .compare_exchange(w, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
-        if let Some(side) = self.raw.side() {
-            // ORDERING: Relaxed; published with the entry. No life of the old key can be taken for one of the new.
-            if !mutant("life_not_cleared") {
-                side.life.store(0, Ordering::Relaxed);
-            }
-        }
         Some(word::phase(w) == MEMBER)
     }
 
@@ -316,8 +310,8 @@ impl<'t, K> Pass<'t, K> {
 
     /// Turns the reference into a user if the life that `life` numbers is still going on.
     pub(super) fn revive(self, life: u64) -> Result<Option<Hold<'t, K>>, Self> {
-        // ORDERING: Relaxed: numbers are unique and a takeover clears them under its claim, which our reference excludes; if it
-        // is ours, the rest happens under the mutex.
+        // ORDERING: Relaxed: numbers are unique, and the entry keeps one until it gets the next, through whatever lives (a takeover
+        // need not clear it: the end of a life has cleared WEAK). If it is ours, the rest happens under the mutex.
         let ours = |side: &crate::lock::Side| side.life.load(Ordering::Relaxed) == life;
         let Some(side) = self.entry().raw.side().filter(|s| ours(s)) else {
             return Err(self);

@@ -32,7 +32,6 @@ pub use owned::{OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock};
 use self::core::{Core, Junk, Refused, DEFAULT_BUCKETS, SLOTS};
 use crate::lock::raw::Exhausted;
 use crate::lock::Patience;
-use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::time::Instant;
 use crate::RandomState;
@@ -326,10 +325,8 @@ impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q,
     }
 
     fn make(&mut self, old: Option<K>, junk: &mut Junk<K>) -> K {
-        match old {
-            Some(old) if mutant("key_dropped_under_claim") => drop(old),
-            Some(old) => junk.push(old),
-            None => {}
+        if let Some(old) = old {
+            junk.push(old);
         }
         self.key
             .take()
