@@ -624,11 +624,9 @@ fn trap_31_keys_that_lie_may_be_locked_wrongly_but_nothing_is_corrupted_or_leake
                             .filter_map(|k| t.try_lock(&Liar::new(k, live)))
                             .collect();
                         let handle = t.handle(&Liar::new(dice.below(9), live));
-                        let weak = handle.downgrade();
-                        assert!(
-                            weak.upgrade().is_some(),
-                            "a life has a number, whatever the keys say"
-                        );
+                        // It may fail: a slot that is taken over between the look at its hash and that at its key has another hash, and
+                        // if `Eq` says yes to it, the handle is sought under the wrong one.
+                        drop(handle.downgrade().upgrade());
                         assert!(guards.iter().all(|g| g.depth() > 0 && g.key().n < 9));
                         let _ = t.is_locked(&Liar::new(3, live));
                         if dice.below(16) == 0 {

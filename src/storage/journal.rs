@@ -187,7 +187,8 @@ impl<V: Clone> Page<'_, V> {
     /// # Errors
     /// Those of `apply`. What the operations around this one have done is as it was then.
     pub fn leave<E>(self, apply: impl FnOnce(Changes<V>) -> Result<(), E>) -> Result<(), E> {
-        let (changes, mut old) = self.hand_over();
+        let mut old = Vec::new();
+        let changes = self.hand_over(&mut old);
         if !changes.is_empty() {
             let keys: Vec<Digest> = changes.keys().copied().collect();
             apply(changes)?;
@@ -202,10 +203,9 @@ impl<V: Clone> Page<'_, V> {
         Ok(())
     }
 
-    /// Gives the changes to the operation around this one that has its keys; if there is none, returns them. Also what is out of date now.
-    pub(super) fn hand_over(&self) -> (Changes<V>, Vec<Option<V>>) {
-        let mut old = Vec::new();
-        let changes = self.journal.drafts(self.me, |drafts| {
+    /// Gives the changes to the operation around this one that has its keys; if there is none, returns them. What is out of date now goes to `old`.
+    pub(super) fn hand_over(&self, old: &mut Vec<Option<V>>) -> Changes<V> {
+        self.journal.drafts(self.me, |drafts| {
             let own = self.place(drafts);
             let (outer, own) = drafts.split_at_mut(own);
             let keys = std::mem::take(&mut own[0].keys);
@@ -219,12 +219,11 @@ impl<V: Clone> Page<'_, V> {
                 return changes;
             };
             for (key, value) in changes {
-                strike(&mut outer[around + 1..], &key, &mut old);
+                strike(&mut outer[around + 1..], &key, old);
                 old.extend(outer[around].changes.insert(key, value));
             }
             Changes::new()
-        });
-        (changes, old)
+        })
     }
 
     /// Puts other entries in place of those that this and the operations around it have for the same keys.

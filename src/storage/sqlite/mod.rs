@@ -211,7 +211,7 @@ impl Storage for Sqlite {
             commit.tell(&seen);
             Ok(())
         })?;
-        seen.hand_over();
+        seen.hand_over(&mut Vec::new());
         Ok(())
     }
 
