@@ -44,7 +44,7 @@ fn weakened() -> Option<&'static Weakened> {
 /// Notes that this place was reached.
 fn reached(at: &'static Location<'static>) {
     static FILE: OnceLock<Option<Mutex<std::fs::File>>> = OnceLock::new();
-    static SEEN: Mutex<Option<HashSet<(u32, u32, &str)>>> = Mutex::new(None);
+    static SEEN: Mutex<Option<HashSet<String>>> = Mutex::new(None);
     let file = FILE.get_or_init(|| {
         let path = std::env::var_os("PERKEY_SITES")?;
         let file = std::fs::File::options()
@@ -54,13 +54,11 @@ fn reached(at: &'static Location<'static>) {
         Some(Mutex::new(file.expect("PERKEY_SITES can be written")))
     });
     let Some(file) = file else { return };
+    let place = at.to_string();
     let mut seen = SEEN.lock().expect("no panic in here");
-    if seen
-        .get_or_insert_default()
-        .insert((at.line(), at.column(), at.file()))
-    {
-        writeln!(file.lock().expect("no panic in here"), "{at}")
-            .expect("PERKEY_SITES can be written");
+    if seen.get_or_insert_default().insert(place.clone()) {
+        let mut file = file.lock().expect("no panic in here");
+        writeln!(file, "{place}").expect("PERKEY_SITES can be written");
     }
 }
 
