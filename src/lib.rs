@@ -21,7 +21,6 @@
 //! # Map of the modules
 //! `sync` (the facade over std, loom, shuttle and the epoch) ← `owner` ← `lock` (one re-entrant lock) ← `table` ← [`storage`]
 //! (layers of locks around any key-value backend; feature `storage`, on by default).
-
 //!
 //! # Model-checking code of your own
 //! What is built on perkey can be run under loom and shuttle, perkey included: every step of its protocols is a step for the checker.
@@ -47,6 +46,7 @@
 //! - loom explores weak memory, up to a bound (`preemption_bound` 2 shows most faults); shuttle is sequentially consistent and
 //!   goes further, at random, and a failure can be replayed;
 //! - observers are called, but arc-swap, which holds them, is not explored; [`storage`] backends in memory and the layers are, files and databases are not there;
+//! - `storage::conformance::shuttle(MyStore::new, 10_000)` (feature `test-util`) puts a backend of your own through the suite that ours pass;
 //! - a model that fails often takes its process along, as guards of a broken execution are dropped: run it in one of its own.
 
 #[cfg(doctest)]
