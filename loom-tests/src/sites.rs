@@ -49,6 +49,9 @@ impl Site {
     }
 }
 
+/// What an ordering may be called.
+pub(crate) const NAMES: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
+
 /// All of them, by file.
 pub(crate) fn sites() -> BTreeMap<String, Vec<Site>> {
     let src = root().join("src");
@@ -141,7 +144,11 @@ fn orderings<'a>(args: impl IntoIterator<Item = &'a Expr>) -> Vec<String> {
             let Expr::Path(path) = arg else { return None };
             let mut names = path.path.segments.iter().rev().map(|s| s.ident.to_string());
             let last = names.next()?;
-            (names.next()? == "Ordering").then_some(last)
+            let ours = match names.next() {
+                Some(of) => of == "Ordering",
+                None => NAMES.contains(&&*last), // imported
+            };
+            ours.then_some(last)
         })
         .collect()
 }
