@@ -1,5 +1,5 @@
 //! Runs the checks: `verify` (all of them), `loom`, `shuttle`; `--full` explores the loom scenarios at their highest bounds. And
-//! `prove`, which writes down what they show: `prove orderings`, `prove mutants`, `prove explore`.
+//! `prove`, which writes down what they show: `prove orderings`, `prove mutants`, `prove explore`, `prove exact`.
 //!
 //! Scenarios run one process each. Then every mutant of the library is switched on in turn, and the scenario that guards it
 //! has to fail; a mutant without a scenario, or a scenario without a mutant, is a fault.
@@ -14,14 +14,14 @@ mod sites;
 mod steps;
 mod suite;
 
-use check::{check, Shared, Tally, LOOM, SHUTTLE, THREADS, WIDTHS};
+use check::{check, Shared, Tally, EXACT, LOOM, SHUTTLE, THREADS, WIDTHS};
 use run::cargo;
 use std::process::ExitCode;
 use steps::Step;
 
 const USAGE: &str = "\
 usage: cargo verify | cargo loom | cargo shuttle, each with -- --full if wanted
-       cargo prove orderings [--changed] | cargo prove mutants | cargo prove explore [--fast]";
+       cargo prove orderings [--changed] | cargo prove mutants | cargo prove explore [--fast] | cargo prove exact";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         ["verify"] => verify(full, &mut tally),
         ["prove", "orderings"] => orderings::prove(has("--changed"), &mut tally),
         ["prove", "mutants"] => mutants::prove(&mut tally),
+        ["prove", "exact"] => check(&EXACT, full, &mut tally),
         ["prove", "explore"] => explore::prove(has("--fast"), &mut tally),
         _ => {
             eprintln!("{USAGE}");

@@ -10,6 +10,8 @@ pub(crate) struct Step(
 
 /// How the loom tests are built.
 pub(crate) const LOOM: &str = "--cfg perkey_loom --cfg perkey_mutant --cfg crossbeam_loom";
+/// How they are built to show that the short forms of `src/sync/loom.rs` hide nothing.
+pub(crate) const EXACT: &str = "--cfg perkey_loom --cfg perkey_exact --cfg crossbeam_loom";
 /// How the shuttle tests are built.
 pub(crate) const SHUTTLE: &str = "--cfg perkey_shuttle --cfg perkey_mutant";
 

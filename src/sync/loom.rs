@@ -118,10 +118,15 @@ pub(crate) const fn spin_limit() -> u32 {
     0
 }
 
+// `cargo prove exact` runs the scenarios with the words as they are, to see that the short forms below hide nothing.
+#[cfg(perkey_exact)]
+pub(crate) use super::words::{guess, start, OwnWord};
+
 /// A load whose value does nothing but start an exchange that re-reads the word.
 ///
 /// Here an exchange that fails, which reads the latest value: a stale one would make the exchange fail and come back with the
 /// latest, so exploring it adds executions and no outcome.
+#[cfg(not(perkey_exact))]
 #[cfg_attr(perkey_mutant, track_caller)]
 pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
     // ORDERING: Relaxed, as in the real one. No word of the crate is ever u64::MAX.
@@ -136,20 +141,22 @@ pub(crate) fn guess(word: &atomic::AtomicU64) -> u64 {
 
 /// What to start an exchange from: the usual value. If it is not the right one the exchange fails and says what is, with
 /// the failure's ordering, which is that of the real one's load.
-#[cfg(not(perkey_mutant))]
+#[cfg(not(any(perkey_mutant, perkey_exact)))]
 pub(crate) fn start(_: &atomic::AtomicU64, usual: u64, _: atomic::Ordering) -> u64 {
     usual
 }
 
-#[cfg(perkey_mutant)]
+#[cfg(all(perkey_mutant, not(perkey_exact)))]
 pub(crate) use atomic::start;
 
 /// A word that is only stored to by its present owner, and read by others only to find out that they are not he.
 ///
 /// Not loom's: the answer to "is it I?" is the same for every value that a weak memory may show (a thread never reads
 /// anything older than its own last store), so exploring those values adds executions and no outcome.
+#[cfg(not(perkey_exact))]
 pub(crate) struct OwnWord(std::sync::atomic::AtomicU64);
 
+#[cfg(not(perkey_exact))]
 impl OwnWord {
     pub(crate) fn new() -> Self {
         Self(std::sync::atomic::AtomicU64::new(0))

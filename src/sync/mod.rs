@@ -30,7 +30,7 @@ mod backend;
 pub(crate) mod epoch;
 #[cfg(all(feature = "test-util", any(perkey_shuttle, not(perkey_loom))))]
 pub(crate) mod threads;
-#[cfg(any(perkey_shuttle, not(perkey_loom)))]
+#[cfg(any(perkey_shuttle, not(perkey_loom), perkey_exact))]
 mod words;
 
 pub(crate) use backend::time;
