@@ -32,22 +32,16 @@ enum Outcome {
     Survived(usize),
 }
 
-/// With `changed`, only in the files that are not as the table has them, and without writing it.
+/// With `changed`, only in the files that are not as the table has them; what it says of the others stays.
 pub(crate) fn prove(changed: bool, tally: &mut Tally) {
     println!("\n== orderings");
     let began = Instant::now();
     let tally = Shared::new(tally);
     let all = sites::sites();
     complete(&all, &tally);
-    let proven = if changed {
-        fingerprints()
-    } else {
-        HashMap::new()
-    };
-    let files: Vec<&String> = all
-        .keys()
-        .filter(|file| proven.get(*file) != Some(&sites::fingerprint(file)))
-        .collect();
+    let mut proven = if changed { sections() } else { HashMap::new() };
+    proven.retain(|file, (fingerprint, _)| *fingerprint == sites::fingerprint(file));
+    let files: Vec<&String> = all.keys().filter(|f| !proven.contains_key(*f)).collect();
     let jobs: Vec<Job> = files
         .iter()
         .flat_map(|file| &all[*file])
@@ -85,18 +79,13 @@ pub(crate) fn prove(changed: bool, tally: &mut Tally) {
             .expect("no panic in here")
             .insert(key, outcome);
     });
-    if !changed {
-        let text = table(
-            &all,
-            &outcomes.into_inner().expect("no panic in here"),
-            &tally,
-        );
-        fs::write(root().join(TABLE), text).expect("the table can be written");
-        println!(
-            "{TABLE} is written, after {:.0} s",
-            began.elapsed().as_secs_f64()
-        );
-    }
+    let outcomes = outcomes.into_inner().expect("no panic in here");
+    let text = table(&all, &proven, &outcomes, &tally);
+    fs::write(root().join(TABLE), text).expect("the table can be written");
+    println!(
+        "{TABLE} is written, after {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
 }
 
 fn report(job: &Job, outcome: &Outcome, tally: &Shared<'_>) {
@@ -307,26 +296,39 @@ impl Progress {
     }
 }
 
-/// The files' fingerprints in the table.
-fn fingerprints() -> HashMap<String, String> {
+/// What the table says of each file: its fingerprint, and the section.
+fn sections() -> HashMap<String, (String, String)> {
     let text = fs::read_to_string(root().join(TABLE)).unwrap_or_default();
-    let heads = text.lines().filter_map(|l| l.strip_prefix("## `"));
-    heads
-        .filter_map(|head| {
-            let (file, rest) = head.split_once("` (")?;
-            Some((file.to_owned(), rest.strip_suffix(')')?.to_owned()))
+    let sections = text.split("\n## `").skip(1);
+    sections
+        .filter_map(|section| {
+            let (file, rest) = section.split_once("` (")?;
+            let (fingerprint, _) = rest.split_once(')')?;
+            let section = format!("\n## `{section}");
+            let section = section.trim_end().to_owned() + "\n";
+            Some((file.to_owned(), (fingerprint.to_owned(), section)))
         })
         .collect()
 }
 
 fn table(
     all: &BTreeMap<String, Vec<Site>>,
+    proven: &HashMap<String, (String, String)>,
     outcomes: &BTreeMap<String, Outcome>,
     tally: &Shared<'_>,
 ) -> String {
     let (mut killed, mut stay, mut relaxed) = (0, 0, 0);
     let mut body = String::new();
     for (file, sites) in all {
+        if let Some((_, section)) = proven.get(file) {
+            let rows = section.lines().filter(|l| l.starts_with("| `"));
+            let stays = rows.clone().filter(|l| l.contains("| nobody, of")).count();
+            killed += rows.count() - stays;
+            stay += stays;
+            relaxed += sites.iter().filter(|s| s.weaker().is_empty()).count();
+            body += section;
+            continue;
+        }
         let _ = writeln!(body, "\n## `{file}` ({})\n", sites::fingerprint(file));
         let strong: Vec<&Site> = sites.iter().filter(|s| !s.weaker().is_empty()).collect();
         let weak = sites.len() - strong.len();
@@ -366,10 +368,12 @@ fn table(
         }
     }
     for (site, to, _) in SURVIVORS {
-        let still = matches!(
-            outcomes.get(&format!("{site} {to}")),
-            Some(Outcome::Survived(_))
-        );
+        let file = site.split(' ').next().unwrap_or(site);
+        let still = proven.contains_key(file)
+            || matches!(
+                outcomes.get(&format!("{site} {to}")),
+                Some(Outcome::Survived(_))
+            );
         if !still {
             tally.fault(&format!(
                 "{site} → {to} needs no reason to stay: it is killed, or not there"
