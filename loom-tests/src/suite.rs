@@ -175,6 +175,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("hash_is_key", "loom_table", "lock_a_lock_a1", 2),
     twin("hash_is_key", "loom_table", "try_ab_try_a1", 2),
     twin("no_stamp", "loom_table", "try_abc_try_ba", 2),
+    twin("no_second_search", "loom_table", "try_aab_try_a", 2),
     twin("no_help", "loom_table", "lock_ab_lock_ca", 2),
     twin("hash_is_key", "loom_table", "lock_ab_lock_a1", 2),
     twin("no_stamp", "loom_table", "lock_abc_lock_ba", 2),
