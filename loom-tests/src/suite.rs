@@ -164,6 +164,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("claim_under_passers", "loom_table", "try_aa_try_a", 2),
     twin("claim_in_use", "loom_table", "try_ab_try_a", 2),
     twin("owner_shared", "loom_table", "lock_aa_lock_a", 2),
+    twin("claim_under_passers", "loom_table", "try_ab_try_a", 2),
     // the same again, so that every scenario has been seen to fail
     twin("no_stamp", "loom_table", "lock_a_lock_a", 2),
     twin("claim_under_passers", "loom_table", "lock_aa_lock_a", 2),

@@ -132,7 +132,7 @@ fn shrink_against_lock() {
     });
 }
 
-/// I7: the queue stays until the release that wakes is done with it, though the only waiter has given up and the entry is
+/// I5, I7: the queue stays until the release that wakes is done with it, though the only waiter has given up and the entry is
 /// idle and shrunk away.
 #[test]
 fn timeout_and_shrink_against_unlock() {
