@@ -123,7 +123,7 @@ fn handle_lock_against_lock() {
 /// I7: shrinking takes idle entries only, and whoever comes for one finds it or makes it anew.
 #[test]
 fn shrink_against_lock() {
-    explore("shrink_against_lock", bounds(4, 5), || {
+    explore("shrink_against_lock", bounds(4, 6), || {
         let world = World::new();
         world.lock_all(&[A]);
         two(&world, |w| w.table.shrink_to_fit(), |w| w.lock_all(&[A, A]));

@@ -33,7 +33,7 @@ sequences! {
     /// I1, I2: an idle entry is revived, or found in use.
     try_aa_try_a bounds(7, 9), try_all: [A, A], [A];
     /// I1, I2: and taken over in the end.
-    try_aab_try_a bounds(4, 5), try_all: [A, A, B], [A];
+    try_aab_try_a bounds(4, 6), try_all: [A, A, B], [A];
     /// I1, I2, I7: the entry is taken over while the key is looked for, and comes back elsewhere.
     try_ab_try_a bounds(5, 7), try_all: [A, B], [A];
     /// I1, I2, I7: both threads take over, one of them what the other looks for.
@@ -111,7 +111,7 @@ fn try_a_shrink_try_a() {
 /// I1: the key's idle entry is claimed for another key and given up, as that one turned up elsewhere, between its two holders.
 #[test]
 fn try_a_try_b_try_ba() {
-    explore("try_a_try_b_try_ba", bounds(1, 2), || {
+    explore("try_a_try_b_try_ba", bounds(1, 1), || {
         let world = World::new();
         let (one, two) = (world.clone(), world.clone());
         let other = [
