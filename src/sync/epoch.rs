@@ -42,9 +42,9 @@ mod imp {
             #[cfg(perkey_loom)]
             let Some(guard) = &self.0
             else {
-                return;
-            }; // never freed in such a model
-               // SAFETY: as promised by the caller; crossbeam-epoch runs it after the grace period.
+                return; // never freed in such a model
+            };
+            // SAFETY: as promised by the caller; crossbeam-epoch runs it after the grace period.
             unsafe {
                 guard.defer_unchecked(move || {
                     (*node).bury();

@@ -137,6 +137,7 @@ impl<K> Entry<K> {
                         Err(now) => w = now,
                     }
                 }
+                // ORDERING: Relaxed; a mutant.
                 READY if mutant("wait_for_ready") => w = entry.word().load(Ordering::Relaxed),
                 READY
                     if !mutant("no_help_in_search")

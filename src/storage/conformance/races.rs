@@ -80,6 +80,7 @@ fn made_once<S: Storage + Send + Sync + 'static>(store: &Arc<S>) {
         let (asked, t, m) = (store.clone(), tried.clone(), made.clone());
         together("a thread that asks for a value", THREADS, move |_| {
             let make = || {
+                // ORDERING: Relaxed, here and below: these count; `together` joins before they are read.
                 let before = t.fetch_add(1, Relaxed);
                 pause();
                 match before {
@@ -99,6 +100,7 @@ fn made_once<S: Storage + Send + Sync + 'static>(store: &Arc<S>) {
                 }
             }
         });
+        // ORDERING: Relaxed; the threads that counted have been joined.
         assert_eq!(made.load(Relaxed), 1, "how often a value was made");
         assert_eq!(tried.load(Relaxed), 1 + usize::from(round % 3 != 0));
         assert_eq!(store.load(&key).expect("the value"), "1");
