@@ -447,6 +447,20 @@ fn an_owned_guard_keeps_its_table_alive() {
     );
 }
 
+/// I5: nobody has looked at a new key since it was made, and its holder asks for a handle on it.
+#[test]
+fn a_handle_on_a_key_that_was_just_made() {
+    let table = LockTable::<u64>::new();
+    let guard = table.lock(&1);
+    let handle = table.handle(&1);
+    drop(guard);
+    assert_eq!(table.len(), 1, "the handle keeps it alive");
+    assert!(!table.is_locked(&1));
+    let weak = handle.downgrade();
+    drop(handle);
+    assert!(weak.upgrade().is_none() && table.is_empty());
+}
+
 #[test]
 fn an_owned_handle_goes_to_other_threads_and_keeps_its_table_alive() {
     // I7

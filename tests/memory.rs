@@ -94,6 +94,18 @@ fn scaled(release: u64, debug: u64) -> u64 {
     }
 }
 
+/// Runs `f` on four threads, until they have ended: a scope by itself does not wait for the destructors of their thread-locals, in
+/// which the epoch hands on what they retired.
+fn on_four_threads(f: impl Fn(u64) + Sync) {
+    std::thread::scope(|s| {
+        let threads: Vec<_> = (0..4)
+            .map(|part| (part, &f))
+            .map(|(part, f)| s.spawn(move || f(part)))
+            .collect();
+        threads.into_iter().for_each(|t| t.join().unwrap());
+    });
+}
+
 /// Gives the epoch occasion to free what is retired, a bounded number of times, until few enough bytes are left.
 fn settle<K: Hash + Eq, S: BuildHasher>(table: &LockTable<K, S>, goal: isize) -> isize {
     for _ in 0..1000 {
@@ -207,16 +219,11 @@ where
 {
     let before = live();
     let table = LockTable::<K>::new();
-    std::thread::scope(|s| {
-        for part in 0..4 {
-            let (table, key) = (&table, &key);
-            s.spawn(move || {
-                let mut name = String::new();
-                for k in (part..n).step_by(4) {
-                    key(k, &mut name);
-                    drop(table.lock(name.as_str()));
-                }
-            });
+    on_four_threads(|part| {
+        let mut name = String::new();
+        for k in (part..n).step_by(4) {
+            key(k, &mut name);
+            drop(table.lock(name.as_str()));
         }
     });
     let after = live() - before;
@@ -232,12 +239,7 @@ fn twenty_million_keys_leave_no_more_behind_than_a_thousand() {
     let numbers = |n: u64| {
         let before = live();
         let table = LockTable::<u64>::new();
-        std::thread::scope(|s| {
-            for part in 0..4 {
-                let table = &table;
-                s.spawn(move || (part..n).step_by(4).for_each(|k| drop(table.lock(&k))));
-            }
-        });
+        on_four_threads(|part| (part..n).step_by(4).for_each(|k| drop(table.lock(&k))));
         assert!(table.is_empty());
         live() - before
     };
@@ -283,14 +285,9 @@ fn memory_comes_back_after_more_keys_at_once_than_slots() {
         assert!(left <= NOISE, "{left} bytes left of {peak}");
     }
     for _ in 0..3 {
-        std::thread::scope(|s| {
-            for part in 0..4 {
-                let t = &t;
-                s.spawn(move || {
-                    let guards: Vec<_> = (part..n).step_by(4).map(|k| t.lock(&k)).collect();
-                    drop(guards);
-                });
-            }
+        on_four_threads(|part| {
+            let guards: Vec<_> = (part..n).step_by(4).map(|k| t.lock(&k)).collect();
+            drop(guards);
         });
     }
     assert!(t.is_empty());

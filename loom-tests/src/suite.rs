@@ -36,6 +36,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("no_help_in_search", "I2", "a search passes by what is stamped and not yet promoted"),
     mutant("no_second_search", "I2", "after a lost stamp the bucket is not searched again"),
     mutant("stamp_not_seen_again", "I2", "the stamp is not looked at under the claim, so a number comes twice"),
+    mutant("release_of_the_unpromoted", "I5", "the release of a new key does not make it an idle member"),
+    mutant("user_of_the_unpromoted", "I5", "a handle counts itself in the number of a publication"),
     mutant("hash_is_key", "I4", "a key with the same hash is taken for the key"),
     mutant("claim_under_passers", "I7", "an entry is rewritten while a search compares its key"),
     mutant("claim_in_use", "I7", "an entry is rewritten while it has users"),
@@ -236,6 +238,7 @@ pub(crate) const LOOM: &[Twin] = &[
 /// The tests with real threads that have twins.
 pub(crate) const THREADS_FILES: &[&str] = &[
     "perkey",
+    "api",
     "memory",
     "foreign",
     "many",
@@ -248,7 +251,7 @@ pub(crate) const THREADS_FILES: &[&str] = &[
 /// How they are built.
 #[rustfmt::skip]
 pub(crate) const THREADS_BUILD: &[&str] = &[
-    "-p", "perkey", "--lib", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=files", "--test=killed",
+    "-p", "perkey", "--lib", "--test=api", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=files", "--test=killed",
     "--test=storage_keys", "--test=storage_layers", "--test=storage_locks", "--test=storage_nested", "--test=storage_transfer",
     "--test=conformance",
 ];
@@ -263,6 +266,8 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("many_chain_not_looked_at", "many", "who_holds_a_later_key_never_waits_and_who_holds_an_earlier_one_does"),
     schedule("born_without_owner", "model", "histories_agree_with_the_model_in_one_bucket"),
     schedule("old_key_forgotten", "memory", "a_dropped_table_drops_every_key_once_and_leaks_nothing"),
+    schedule("release_of_the_unpromoted", "memory", "a_dropped_table_drops_every_key_once_and_leaks_nothing"),
+    schedule("user_of_the_unpromoted", "api", "a_handle_on_a_key_that_was_just_made"),
     schedule("shrink_forgets_keys", "memory", "shrink_to_fit_gives_an_idle_keys_memory_back"),
     schedule("idle_counted", "model", "histories_agree_with_the_model_in_one_bucket"),
     // the layers of a storage

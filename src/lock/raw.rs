@@ -1,7 +1,7 @@
 //! Owner, depth, taking and giving back: the lock without data.
 
 use crate::lock::wait::Side;
-use crate::lock::word::{self, LOCKED, PARKED};
+use crate::lock::word::{self, LOCKED, OVERFLOW, PARKED, WEAK};
 use crate::mutant::mutant;
 use crate::owner::{self, Owner, DEPTH_MAX};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -123,33 +123,50 @@ impl RawLock {
         false
     }
 
-    /// Gives one level back and, with the last one, the lock and `unit` references in one exchange. Returns the word after
-    /// that, or `None` while levels are left. The caller is the owner. `fair` hands the lock to the longest waiter.
+    /// Gives one level back and, with the last one, the lock and `unit` references in one exchange. The caller is the owner.
+    /// `Err(word)`: it was the last one, and somebody waits, or something else ends with it: `unlock_rest` does it.
     ///
     /// `usual` is the word as it is when nobody else is there.
-    #[inline]
-    pub(crate) fn unlock(&self, unit: u64, usual: u64, fair: bool) -> Option<u64> {
+    #[inline(always)]
+    pub(crate) fn unlock(&self, unit: u64, usual: u64) -> Result<(), u64> {
         let o = self.owner.get();
         if owner::depth(o) > 1 && !mutant("unlock_clears_depth") {
             self.owner.set(o - 1);
-            return None;
+            return Ok(());
         }
         self.clear_owner();
         // ORDERING: Acquire, as the failure below.
-        let mut w = start(&self.word, usual, Ordering::Acquire);
+        let w = start(&self.word, usual, Ordering::Acquire);
+        if w & (PARKED | WEAK | OVERFLOW) != 0 {
+            return Err(w);
+        }
+        // ORDERING: Release on success, partner of every Acquire that takes this lock, claims this entry or finds it gone (I1,
+        // I7). Acquire on failure, partner of the Release in `announce`: with PARKED comes the queue that its setter made.
+        self.word
+            .compare_exchange(
+                w,
+                word::released(w, unit),
+                Ordering::Release,
+                Ordering::Acquire,
+            )
+            .map(|_| ())
+    }
+
+    /// The rest of an `unlock` that stopped at the word `w`; returns the word after it. `fair` hands the lock to the longest waiter. The
+    /// references keep the lock until the exchange; after it the caller owns nothing here.
+    #[cold]
+    pub(crate) fn unlock_rest(&self, unit: u64, mut w: u64, fair: bool) -> u64 {
         loop {
             if w & PARKED != 0 {
-                return Some(self.unlock_slow(unit, fair));
+                return self.unlock_slow(unit, fair);
             }
-            let new = word::settle(w - LOCKED - unit);
-            // ORDERING: Release on success, partner of every Acquire that takes this lock, claims this entry or finds it
-            // gone (I1, I7). Acquire on failure, partner of the Release in `announce`: with PARKED comes the queue that
-            // its setter made.
+            let new = word::settle(word::released(w, unit));
+            // ORDERING: as in `unlock`.
             match self
                 .word
                 .compare_exchange_weak(w, new, Ordering::Release, Ordering::Acquire)
             {
-                Ok(_) => return Some(new),
+                Ok(_) => return new,
                 Err(now) => w = now,
             }
         }

@@ -267,7 +267,9 @@ impl<T: ?Sized> ReentrantLockGuard<'_, T> {
     /// });
     /// ```
     pub fn unlock_fair(self) {
-        self.lock.raw.unlock(0, LOCKED, true);
+        if let Err(w) = self.lock.raw.unlock(0, LOCKED) {
+            self.lock.raw.unlock_rest(0, w, true);
+        }
         std::mem::forget(self);
     }
 }
@@ -283,7 +285,9 @@ impl<T: ?Sized> Deref for ReentrantLockGuard<'_, T> {
 impl<T: ?Sized> Drop for ReentrantLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock(0, LOCKED, false);
+        if let Err(w) = self.lock.raw.unlock(0, LOCKED) {
+            self.lock.raw.unlock_rest(0, w, false);
+        }
     }
 }
 

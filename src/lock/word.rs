@@ -9,6 +9,8 @@
 //! compare the key: they keep it from being rewritten, and nothing else (they do not show in `len`, and end no weak
 //! handle's wait for death).
 
+use crate::mutant::mutant;
+
 /// Somebody holds the lock. Set by the taker, cleared by the holder (or left set for the one it hands the lock to).
 pub(crate) const LOCKED: u64 = 1;
 /// The queue is not empty. Changed under the queue's mutex only.
@@ -85,10 +87,16 @@ pub(crate) const fn ready(seq: u64, flags: u64) -> u64 {
     seq << SEQ_SHIFT | READY | flags
 }
 
+/// The number of a publication.
+#[inline]
+pub(crate) const fn seq(ready: u64) -> u64 {
+    ready >> SEQ_SHIFT
+}
+
 /// Is `w` the publication number `seq`, still waiting to be promoted?
 #[inline]
 pub(crate) const fn is_ready(w: u64, seq: u64) -> bool {
-    phase(w) == READY && w >> SEQ_SHIFT == seq
+    phase(w) == READY && self::seq(w) == seq
 }
 
 /// What a *ready* word becomes when its stamp stands: a member with one user, locked if it was born locked.
@@ -109,6 +117,17 @@ pub(crate) const fn settle(w: u64) -> u64 {
         w & !PHASE_MASK | DEAD
     } else {
         w
+    }
+}
+
+/// What `w` becomes once the lock and `unit` references have been given back; to be settled yet, if it is `WEAK` or `OVERFLOW`. A
+/// publication that nobody has promoted since (its holder need not) becomes the idle member that promotion and release would have left.
+#[inline]
+pub(crate) fn released(w: u64, unit: u64) -> u64 {
+    if phase(w) == READY && !mutant("release_of_the_unpromoted") {
+        MEMBER
+    } else {
+        w - LOCKED - unit
     }
 }
 
@@ -173,6 +192,16 @@ mod tests {
             MEMBER | OVERFLOW | PASSER
         );
         assert_eq!(settle(0), 0, "a lock without a table has no phases");
+    }
+
+    #[test]
+    fn a_release_promotes_what_nobody_has_promoted() {
+        let ready = ready(7, LOCKED);
+        assert_eq!(released(ready, USER), released(promoted(ready), USER));
+        assert_eq!(released(ready, USER), MEMBER);
+        let seen = promoted(ready) + PASSER;
+        assert_eq!(released(seen, USER), MEMBER | PASSER);
+        assert_eq!(released(LOCKED, 0), 0, "a lock without a table");
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl<K> Junk<K> {
 /// The buckets. Each is a shard of its own: no two share a word, let alone a lock.
 pub(super) struct Core<K> {
     buckets: Box<[CachePadded<Bucket<K>>]>,
-    /// 64 - log2 of the number of buckets; 63 for a single one, too.
+    /// 63 - log2 of the number of buckets.
     shift: u32,
     /// Numbers of publications that go to a chain, at least as large as every one given out.
     tickets: AtomicU64,
@@ -78,7 +78,7 @@ impl<K> Core<K> {
             buckets: (0..buckets)
                 .map(|_| CachePadded::new(Bucket::new()))
                 .collect(),
-            shift: (64 - buckets.trailing_zeros()).min(63),
+            shift: 63 - buckets.trailing_zeros(),
             tickets: AtomicU64::new(0),
             lives: AtomicU64::new(0),
             observers: Observers::default(),
@@ -89,9 +89,10 @@ impl<K> Core<K> {
     /// hasher leaves in the low bits.
     #[inline]
     pub(super) fn bucket(&self, hash: u64) -> &Bucket<K> {
-        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift;
-        #[allow(clippy::cast_possible_truncation)] // masked
-        let at = mixed as usize & (self.buckets.len() - 1);
+        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Two shifts: one by 64 would be none.
+        #[allow(clippy::cast_possible_truncation)] // as many bits as there are buckets
+        let at = (mixed >> 1 >> self.shift) as usize;
         &self.buckets[at]
     }
 
@@ -143,17 +144,26 @@ impl<K> Core<K> {
     ///
     /// # Safety
     /// The level is the calling thread's, which does not use it again.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn unlock(&self, entry: NonNull<Entry<K>>, fair: bool) {
         // SAFETY: the level keeps the entry until the exchange, after which it is not touched.
-        let after = unsafe { entry.as_ref() }.raw.unlock(USER, HELD, fair);
-        if let Some(after) = after {
-            if word::phase(after) == DEAD {
-                let mut junk = Junk::default();
-                // SAFETY: as `after` says.
-                unsafe { self.bury(entry, after, &mut junk) };
-            }
+        let raw = &unsafe { entry.as_ref() }.raw;
+        if let Err(w) = raw.unlock(USER, HELD) {
+            // SAFETY: the level is still there.
+            unsafe { self.unlock_rest(entry, w, fair) };
         }
+    }
+
+    /// # Safety
+    /// As `unlock`, which stopped short of the exchange at the word `w`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn unlock_rest(&self, entry: NonNull<Entry<K>>, w: u64, fair: bool) {
+        // SAFETY: as in `unlock`.
+        let after = unsafe { entry.as_ref() }.raw.unlock_rest(USER, w, fair);
+        let mut junk = Junk::default();
+        // SAFETY: as `after` says.
+        unsafe { self.bury(entry, after, &mut junk) };
     }
 
     /// # Safety
@@ -298,8 +308,9 @@ impl<K> Met<'_, K> {
                 let core = guard.core();
                 let entry = guard.into_entry();
                 // SAFETY: the level is the guard's, given back here.
-                let after = unsafe { entry.as_ref() }.raw.unlock(USER, HELD, false);
-                if let Some(after) = after {
+                let raw = &unsafe { entry.as_ref() }.raw;
+                if let Err(w) = raw.unlock(USER, HELD) {
+                    let after = raw.unlock_rest(USER, w, false);
                     // SAFETY: as `after` says.
                     unsafe { core.bury(entry, after, junk) };
                 }

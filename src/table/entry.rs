@@ -202,6 +202,10 @@ impl<K> Entry<K> {
     pub(super) fn add_user(&self) -> Result<(), Exhausted> {
         let mut w = guess(self.word());
         loop {
+            if word::phase(w) == READY && !mutant("user_of_the_unpromoted") {
+                self.promote_from(w); // stamped, or nobody would keep it alive
+                w = guess(self.word());
+            }
             if word::users(w) >= COUNT_MAX {
                 return Err(Exhausted::References);
             }
@@ -363,13 +367,19 @@ impl<'t, K> Pass<'t, K> {
 }
 
 impl<K> Drop for Pass<'_, K> {
+    #[inline]
     fn drop(&mut self) {
-        if mutant("pass_lost_in_panic") && std::thread::panicking() {
-            return;
+        /// By value: what a pointer goes to cannot stay in registers.
+        #[cold]
+        fn cold<K>(core: &Core<K>, entry: NonNull<Entry<K>>) {
+            if mutant("pass_lost_in_panic") && std::thread::panicking() {
+                return;
+            }
+            let mut junk = Junk::default();
+            // SAFETY: the reference is given back here and not used again.
+            unsafe { core.put(entry, PASSER, &mut junk) };
         }
-        let mut junk = Junk::default();
-        // SAFETY: the reference is given back here and not used again.
-        unsafe { self.core.put(self.entry, PASSER, &mut junk) };
+        cold(self.core, self.entry);
     }
 }
 

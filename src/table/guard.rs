@@ -112,7 +112,7 @@ impl<'t, K> KeyGuard<'t, K> {
 }
 
 impl<K> Drop for KeyGuard<'_, K> {
-    #[inline]
+    #[inline(always)] // a call would have the guard written to memory first, for a pointer to it
     fn drop(&mut self) {
         // SAFETY: the level is given back here and not used again.
         unsafe { self.core.unlock(self.entry, false) };

@@ -18,7 +18,6 @@ use crate::table::core::{Core, Junk, Refused, SLOTS};
 use crate::table::entry::{Entry, Got};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::search::Query;
-use crate::table::Want;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
@@ -131,52 +130,82 @@ impl<'t, K> Claim<'t, K> {
     /// Publishes the entry and puts the bucket's stamp on it, from `seen`. `Ok(false)`: another insertion came first.
     #[inline]
     fn publish(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
-        let (bucket, entry) = (self.bucket, self.entry());
-        let seq = if self.place == stamp::CHAIN {
-            self.core.ticket(stamp::seq(seen))
-        } else {
-            // ORDERING: Relaxed. Our claim (Acquire) comes after everything that was published in this slot, and so does
-            // this load: it sees a stamp at least that new. Current still: the number below is new to this slot.
-            if bucket.stamp.load(Ordering::Relaxed) != seen && !mutant("stamp_not_seen_again") {
-                return Ok(false);
-            }
-            stamp::seq(seen) + 1
-        };
-        if seq > SEQ_MAX && !mutant("generations_unchecked") {
-            return Err(Exhausted::Generations);
-        }
-        bucket.help(seen); // a stamp is replaced only after what it names has become a member
-        if locked && !mutant("born_without_owner") {
-            entry.raw.set_owner(me);
-        }
         if self.place == stamp::CHAIN {
+            return self.publish_node(seen, me, locked);
+        }
+        // ORDERING: Relaxed. Our claim (Acquire) comes after everything that was published in this slot, and so does
+        // this load: it sees a stamp at least that new. Current still: the number below is new to this slot.
+        if self.bucket.stamp.load(Ordering::Relaxed) != seen && !mutant("stamp_not_seen_again") {
+            return Ok(false);
+        }
+        let ready = self.ready(stamp::seq(seen) + 1, seen, me, locked)?;
+        if !self.stamp(seen, ready) {
+            return Ok(false);
+        }
+        // Who holds the lock leaves the promotion to the first who needs it, and that is mostly his own release.
+        if !locked {
+            self.entry().promote_from(ready);
+        }
+        Ok(true)
+    }
+
+    /// `publish` for a node.
+    #[inline(never)]
+    fn publish_node(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
+        let seq = self.core.ticket(stamp::seq(seen));
+        if !mutant("node_not_numbered") {
             let node: NonNull<Node<K>> = self.entry.cast();
             // SAFETY: a claimed node is not freed.
             let its = unsafe { &node.as_ref().seq };
-            if !mutant("node_not_numbered") {
-                // ORDERING: Relaxed; read by who has seen the stamp below (Acquire).
-                its.store(seq, Ordering::Relaxed);
-            }
+            // ORDERING: Relaxed; read by who has seen the stamp below (Acquire).
+            its.store(seq, Ordering::Relaxed);
+        }
+        let ready = self.ready(seq, seen, me, locked)?;
+        if !self.stamp(seen, ready) {
+            return Ok(false);
+        }
+        self.entry().promote_from(ready);
+        Ok(true)
+    }
+
+    /// Makes the entry *ready* with the number `seq`; returns its word.
+    #[inline]
+    fn ready(&self, seq: u64, seen: u64, me: Owner, locked: bool) -> Result<u64, Exhausted> {
+        if seq > SEQ_MAX && !mutant("generations_unchecked") {
+            return Err(Exhausted::Generations);
+        }
+        self.bucket.help(seen); // a stamp is replaced only after what it names has become a member
+        let entry = self.entry();
+        if locked && !mutant("born_without_owner") {
+            entry.raw.set_owner(me);
         }
         let ready = word::ready(seq, self.flags() | if locked { LOCKED } else { 0 });
         // ORDERING: Release: key and owner, for who reads the word, or its promotion, with Acquire. Nobody else writes the
         // word: it is not stamped yet.
         entry.word().store(ready, Ordering::Release);
+        Ok(ready)
+    }
+
+    /// Puts the stamp of the publication `ready` on the bucket, from `seen`. `false`: another insertion came first, and the
+    /// place is claimed as before.
+    #[inline]
+    fn stamp(&self, seen: u64, ready: u64) -> bool {
+        let entry = self.entry();
+        let seq = word::seq(ready);
         if mutant("no_stamp") {
             entry.promote(seq);
-            return Ok(true);
+            return true;
         }
         // ORDERING: Release on success, partner of the Acquire in `Bucket::stamp`: a search that starts at this stamp sees the
         // entry, hash included (I2). Relaxed on failure: the next round loads it again.
-        let stamped = bucket.stamp.compare_exchange(
+        let stamped = self.bucket.stamp.compare_exchange(
             seen,
             stamp::new(seq, self.place),
             Ordering::Release,
             Ordering::Relaxed,
         );
         if stamped.is_ok() {
-            entry.promote_from(ready);
-            return Ok(true);
+            return true;
         }
         entry.raw.clear_owner();
         // ORDERING: Release: a plain store ends the release sequence of the old key's last release; a search that reads this
@@ -184,7 +213,20 @@ impl<'t, K> Claim<'t, K> {
         entry
             .word()
             .store(CLAIMED | self.flags(), Ordering::Release);
-        Ok(false)
+        false
+    }
+
+    /// Published and stamped.
+    #[inline]
+    fn done(self, locked: bool) -> Got<'t, K> {
+        let this = ManuallyDrop::new(self);
+        if locked {
+            // SAFETY: born locked, with one user, both ours.
+            Got::Locked(unsafe { KeyGuard::from_held(this.core, this.entry) })
+        } else {
+            // SAFETY: born with one user, ours.
+            Got::Used(unsafe { Hold::from_user(this.core, this.entry) })
+        }
     }
 
     /// Gives the place back. The key that was written goes to `junk`.
@@ -227,44 +269,42 @@ impl<K> Drop for Claim<'_, K> {
 }
 
 impl<K> Core<K> {
-    /// Finds the key or makes its entry, and takes what `q.want` says.
+    /// The usual case of taking a lock: the first of `slots` (those with the key's hash) has the key, and is ours already or free.
+    /// `None` says nothing.
+    #[inline]
+    pub(super) fn first_try<'t>(
+        &'t self,
+        bucket: &'t Bucket<K>,
+        slots: u32,
+        me: Owner,
+        eq: impl Fn(&K) -> bool,
+    ) -> Option<KeyGuard<'t, K>> {
+        if slots == 0 {
+            return None;
+        }
+        let entry = &bucket.entries[slots.trailing_zeros() as usize];
+        if entry.raw.is_held_by(me) {
+            entry.raw.deepen().ok()?;
+            // SAFETY: this thread holds the lock, one level of which is the guard's now.
+            let guard = unsafe { KeyGuard::from_held(self, NonNull::from(entry)) };
+            eq(guard.key()).then_some(guard)
+        } else {
+            let pass = Entry::pass(self, entry)?;
+            if eq(pass.key()) {
+                pass.take(me)
+            } else {
+                None
+            }
+        }
+    }
+
+    /// Finds the key or makes its entry, and takes what `q.want` says. `seen` was read before, and then `slots`: those that have
+    /// this hash.
     ///
     /// Lock-free: a round is repeated only when another insertion into the bucket has succeeded meanwhile, and a slot is
     /// tried once; when none can be had, a node of the chain takes its place.
     #[inline]
-    pub(super) fn acquire<E: Fn(&K) -> bool>(
-        &self,
-        q: &Query<E>,
-        source: &mut impl Source<K>,
-    ) -> Result<Got<'_, K>, Refused<K>> {
-        let bucket = self.bucket(q.hash);
-        let seen = bucket.stamp();
-        let slots = bucket.having(q.hash);
-        if slots != 0 && matches!(q.want, Want::Lock | Want::Try) {
-            // The usual case: the first one with this hash is the key, and ours already or free.
-            let entry = &bucket.entries[slots.trailing_zeros() as usize];
-            if entry.raw.is_held_by(q.me) {
-                if entry.raw.deepen().is_ok() {
-                    // SAFETY: this thread holds the lock, one level of which is the guard's now.
-                    let guard = unsafe { KeyGuard::from_held(self, NonNull::from(entry)) };
-                    if (q.eq)(guard.key()) {
-                        return Ok(Got::Locked(guard));
-                    }
-                }
-            } else if let Some(pass) = Entry::pass(self, entry) {
-                if (q.eq)(pass.key()) {
-                    if let Some(guard) = pass.take(q.me) {
-                        return Ok(Got::Locked(guard));
-                    }
-                }
-            }
-        }
-        self.acquire_slow(bucket, seen, slots, q, source)
-    }
-
-    /// `acquire`, when the first try has not done it. A function of its own to keep that one short.
-    #[inline(never)]
-    fn acquire_slow<'t, E: Fn(&K) -> bool>(
+    pub(super) fn acquire<'t, E: Fn(&K) -> bool>(
         &'t self,
         bucket: &'t Bucket<K>,
         seen: u64,
@@ -285,10 +325,11 @@ impl<K> Core<K> {
     }
 
     /// Nothing was found at the stamp `seen`.
+    #[inline]
     fn insert<'t, E: Fn(&K) -> bool>(
         &'t self,
         bucket: &'t Bucket<K>,
-        mut seen: u64,
+        seen: u64,
         q: &Query<E>,
         source: &mut impl Source<K>,
         junk: &mut Junk<K>,
@@ -304,25 +345,34 @@ impl<K> Core<K> {
             let key = source.make(None, junk);
             Claim::node(self, bucket, q.hash, key)
         };
-        let locked = q.want != Want::Handle;
-        while !claim.publish(seen, q.me, locked)? {
-            seen = bucket.stamp();
-            if mutant("no_second_search") {
-                continue;
+        if claim.publish(seen, q.me, q.locks())? {
+            Ok(claim.done(q.locks()))
+        } else {
+            self.insert_again(claim, q, junk)
+        }
+    }
+
+    /// `insert`, after another insertion has come first.
+    #[inline(never)]
+    fn insert_again<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        claim: Claim<'t, K>,
+        q: &Query<E>,
+        junk: &mut Junk<K>,
+    ) -> Result<Got<'t, K>, Refused<K>> {
+        let bucket = claim.bucket;
+        loop {
+            let seen = bucket.stamp();
+            if !mutant("no_second_search") {
+                let slots = bucket.having(q.hash);
+                if let Some(got) = self.search(bucket, seen, slots, q, junk)? {
+                    claim.give_up(junk);
+                    return Ok(got);
+                }
             }
-            let slots = bucket.having(q.hash);
-            if let Some(got) = self.search(bucket, seen, slots, q, junk)? {
-                claim.give_up(junk);
-                return Ok(got);
+            if claim.publish(seen, q.me, q.locks())? {
+                return Ok(claim.done(q.locks()));
             }
         }
-        let this = ManuallyDrop::new(claim);
-        Ok(if locked {
-            // SAFETY: born locked, with one user, both ours.
-            Got::Locked(unsafe { KeyGuard::from_held(self, this.entry) })
-        } else {
-            // SAFETY: born with one user, ours.
-            Got::Used(unsafe { Hold::from_user(self, this.entry) })
-        })
     }
 }

@@ -23,11 +23,11 @@ use crate::owner::Owner;
 use crate::sync::atomic::Ordering;
 use crate::sync::time::Instant;
 use crate::table::chain::Node;
-use crate::table::core::{Core, Refused};
-use crate::table::entry::{Entry, Got};
+use crate::table::core::Core;
+use crate::table::entry::Entry;
 use crate::table::guard::KeyGuard;
 use crate::table::handle::KeyLock;
-use crate::table::{Borrowed, LockTable, Want};
+use crate::table::LockTable;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -320,14 +320,8 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let query = self.query(key, Want::Handle);
-        let hash = query.hash;
-        match self.core.acquire(&query, &mut Borrowed(key)) {
-            Ok(Got::Used(hold)) => Ok(KeyLock { hold, hash }),
-            Ok(_) => unreachable!("a handle is a user"),
-            Err(Refused::Exhausted(e)) => Err(e),
-            Err(Refused::WrongKey(_)) => unreachable!("a key that is cloned is not checked"),
-        }
+        let (hash, hold) = self.reference(key)?;
+        Ok(KeyLock { hold, hash })
     }
 }
 

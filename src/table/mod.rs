@@ -35,6 +35,7 @@ use crate::lock::Patience;
 use crate::owner::Owner;
 use crate::sync::time::Instant;
 use crate::RandomState;
+use bucket::Bucket;
 use entry::Got;
 use guard::Hold;
 use insert::Source;
@@ -491,8 +492,10 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let (hash, hold) = self.reference(key);
-        KeyLock { hold, hash }
+        match self.reference(key) {
+            Ok((hash, hold)) => KeyLock { hold, hash },
+            Err(e) => e.panic(),
+        }
     }
 
     /// Does any thread hold `key`? An answer about the past, unless it is this thread. Lock-free.
@@ -541,21 +544,56 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         &self,
         key: &Q,
         patience: Patience,
-        mut source: impl Source<K>,
+        source: impl Source<K>,
     ) -> Result<Option<KeyGuard<'_, K>>, Refused<K>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        let hash = self.hasher.hash_one(key);
+        let me = Owner::current();
+        let bucket = self.core.bucket(hash);
+        let seen = bucket.stamp();
+        let slots = bucket.having(hash);
+        let eq = |k: &K| k.borrow() == key;
+        if let Some(guard) = self.core.first_try(bucket, slots, me, eq) {
+            return Ok(Some(guard));
+        }
         let want = match patience {
             Patience::No => Want::Try,
             Patience::Until(_) => Want::Lock,
         };
-        let query = self.query(key, want);
-        Ok(match self.core.acquire(&query, &mut source)? {
+        self.acquire_slow(bucket, seen, slots, hash, me, want, key, patience, source)
+    }
+
+    /// `acquire`, when the first try has not done it. Everything comes in by value, so that the first try keeps it in registers.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn acquire_slow<'t, Q>(
+        &'t self,
+        bucket: &'t Bucket<K>,
+        seen: u64,
+        slots: u32,
+        hash: u64,
+        me: Owner,
+        want: Want,
+        key: &Q,
+        patience: Patience,
+        mut source: impl Source<K>,
+    ) -> Result<Option<KeyGuard<'t, K>>, Refused<K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let eq = |k: &K| k.borrow() == key;
+        let query = Query { hash, me, want, eq };
+        let got = self
+            .core
+            .acquire(bucket, seen, slots, &query, &mut source)?;
+        Ok(match got {
             Got::Locked(guard) => Some(guard),
             Got::Used(hold) => match patience {
-                Patience::Until(deadline) => self.core.wait(hold, query.me, deadline)?,
+                Patience::Until(deadline) => self.core.wait(hold, me, deadline)?,
                 Patience::No => None,
             },
             Got::Busy | Got::Seen { .. } => None,
@@ -563,16 +601,21 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     }
 
     /// One user of the key's entry, with the hash of the key.
-    fn reference<Q>(&self, key: &Q) -> (u64, Hold<'_, K>)
+    fn reference<Q>(&self, key: &Q) -> Result<(u64, Hold<'_, K>), Exhausted>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let query = self.query(key, Want::Handle);
-        match self.core.acquire(&query, &mut Borrowed(key)) {
-            Ok(Got::Used(hold)) => (query.hash, hold),
+        let bucket = self.core.bucket(query.hash);
+        let seen = bucket.stamp();
+        let slots = bucket.having(query.hash);
+        let source = &mut Borrowed(key);
+        match self.core.acquire(bucket, seen, slots, &query, source) {
+            Ok(Got::Used(hold)) => Ok((query.hash, hold)),
             Ok(_) => unreachable!("a handle is a user"),
-            Err(e) => refused(e),
+            Err(Refused::Exhausted(e)) => Err(e),
+            Err(Refused::WrongKey(_)) => unreachable!("a key that is cloned is not checked"),
         }
     }
 

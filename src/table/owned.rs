@@ -6,6 +6,7 @@ use crate::sync::time::Instant;
 use crate::table::core::Junk;
 use crate::table::entry::Entry;
 use crate::table::guard::{Hold, KeyGuard};
+use crate::table::handle::KeyLock;
 use crate::table::{Borrowed, LockTable};
 use crate::RandomState;
 use std::borrow::Borrow;
@@ -106,7 +107,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let (hash, hold) = self.reference(key);
+        let KeyLock { hold, hash } = self.handle(key);
         OwnedKeyLock::new(self, hold, hash)
     }
 }

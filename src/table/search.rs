@@ -30,6 +30,14 @@ pub(super) struct Query<E> {
     pub(super) eq: E,
 }
 
+impl<E> Query<E> {
+    /// Is an entry that has to be made born locked?
+    #[inline]
+    pub(super) fn locks(&self) -> bool {
+        self.want != Want::Handle
+    }
+}
+
 impl<K> Core<K> {
     /// Calls `f` with every member that has this hash, until it is done. `stamp` was read before, and then `slots`: those
     /// that have this hash.
