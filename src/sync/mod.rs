@@ -35,8 +35,8 @@ mod words;
 
 pub(crate) use backend::time;
 pub(crate) use backend::{
-    atomic, enter_once, guess, spin_limit, start, thread_number, Canary, Mutex, OwnWord, Parker,
-    UnsafeCell,
+    atomic, enter_once, guess, spin_limit, start, thread_number, turn, Canary, Mutex, OwnWord,
+    Parker, UnsafeCell,
 };
 
 #[cfg(perkey_shuttle)]

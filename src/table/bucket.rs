@@ -19,6 +19,8 @@ pub(super) struct Bucket<K> {
 }
 
 impl<K> Bucket<K> {
+    /// Only models make one by hand: elsewhere zeros are one (`table/array.rs`).
+    #[cfg(any(perkey_loom, perkey_shuttle))]
     pub(super) fn new() -> Self {
         Self {
             stamp: AtomicU64::new(0),
@@ -43,8 +45,8 @@ impl<K> Bucket<K> {
             return;
         }
         let (seq, place) = (stamp::seq(stamp), stamp::place(stamp));
-        if seq == 0 {
-            return; // nothing has been inserted yet
+        if seq == 0 || stamp::is_closed(stamp) {
+            return; // nothing has been inserted yet, or all has been promoted before it was closed
         }
         if place == stamp::CHAIN {
             self.chain.promote(seq);
@@ -52,6 +54,27 @@ impl<K> Bucket<K> {
             #[allow(clippy::cast_possible_truncation)] // below SLOTS
             self.entries[place as usize].promote(seq);
         }
+    }
+
+    /// Closes the bucket: nothing can be inserted from now on. Returns the stamp, at which the caller may search it. Lock-free.
+    pub(super) fn close(&self) -> u64 {
+        let mut seen = self.stamp();
+        while !stamp::is_closed(seen) {
+            if !mutant("closed_without_help") {
+                self.help(seen);
+            }
+            let closed = stamp::closed(seen);
+            // ORDERING: Release on success: who fails to insert because of it (Acquire, in `stamp`) finds the newer segment in the list.
+            // Acquire on failure, as in `stamp`.
+            match self
+                .stamp
+                .compare_exchange(seen, closed, Ordering::Release, Ordering::Acquire)
+            {
+                Ok(_) => return closed,
+                Err(now) => seen = now,
+            }
+        }
+        seen
     }
 
     /// The slots whose key has this hash, as bits.

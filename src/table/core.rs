@@ -5,14 +5,14 @@ use crate::lock::word::{self, stamp, DEAD, USER};
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::epoch;
 use crate::sync::time::{now, Instant};
+use crate::table::array::Array;
 use crate::table::bucket::Bucket;
 use crate::table::chain::Node;
 use crate::table::entry::{Entry, Met};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::observer::Observers;
-use crossbeam_utils::CachePadded;
+use crate::table::segment::Segments;
 use std::ptr::NonNull;
 
 /// Slots of a bucket. With the stamp, the chain and the hashes in the first cache line, six entries of a `u64` key fill
@@ -54,9 +54,9 @@ impl<K> Junk<K> {
 
 /// The buckets. Each is a shard of its own: no two share a word, let alone a lock.
 pub(super) struct Core<K> {
-    buckets: Box<[CachePadded<Bucket<K>>]>,
-    /// 63 - log2 of the number of buckets.
-    shift: u32,
+    /// As long as the table.
+    pub(super) first: Array<K>,
+    pub(super) segments: Segments<K>,
     /// Numbers of publications that go to a chain, at least as large as every one given out.
     tickets: AtomicU64,
     /// Numbers of lives that weak handles were made for.
@@ -73,35 +73,28 @@ unsafe impl<K: Send + Sync> Sync for Core<K> {}
 impl<K> Core<K> {
     /// At least one bucket; a power of two.
     pub(super) fn new(buckets: usize) -> Self {
-        let buckets = buckets.max(1).next_power_of_two();
         Self {
-            buckets: (0..buckets)
-                .map(|_| CachePadded::new(Bucket::new()))
-                .collect(),
-            shift: 63 - buckets.trailing_zeros(),
+            first: Array::new(buckets),
+            segments: Segments::new(),
             tickets: AtomicU64::new(0),
             lives: AtomicU64::new(0),
             observers: Observers::default(),
         }
     }
 
-    /// The bucket of a hash. The multiplication (Fibonacci hashing, Knuth volume 3, section 6.4) spreads what a weak
-    /// hasher leaves in the low bits.
-    #[inline]
-    pub(super) fn bucket(&self, hash: u64) -> &Bucket<K> {
-        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // Two shifts: one by 64 would be none.
-        #[allow(clippy::cast_possible_truncation)] // as many bits as there are buckets
-        let at = (mixed >> 1 >> self.shift) as usize;
-        &self.buckets[at]
-    }
-
-    pub(super) fn buckets(&self) -> impl Iterator<Item = &Bucket<K>> {
-        self.buckets.iter().map(|b| &**b)
+    /// Is there a bucket that `f` says yes to? It may run under a pin.
+    pub(super) fn any_bucket(&self, mut f: impl FnMut(&Bucket<K>) -> bool) -> bool {
+        if self.first.iter().any(&mut f) {
+            return true;
+        }
+        let view = self.segments.view();
+        view.is_some_and(|view| view.iter().any(|segment| segment.array.iter().any(&mut f)))
     }
 
     pub(super) fn slots(&self) -> usize {
-        self.buckets.len() * SLOTS
+        let view = self.segments.view();
+        let more: usize = view.map_or(0, |view| view.iter().map(|s| s.array.len()).sum());
+        (self.first.len() + more) * SLOTS
     }
 
     /// A number for a publication in a chain: larger than `after`, and never given out twice.
@@ -137,7 +130,7 @@ impl<K> Core<K> {
         // SAFETY: the caller's references keep the entry until the exchange, after which it is not touched.
         let after = unsafe { entry.as_ref() }.raw.put(unit, word::MEMBER | unit);
         // SAFETY: as `after` says.
-        unsafe { self.bury(entry, after, junk) };
+        unsafe { bury(entry, after, junk) };
     }
 
     /// Gives one level of a key's lock back.
@@ -163,20 +156,7 @@ impl<K> Core<K> {
         let after = unsafe { entry.as_ref() }.raw.unlock_rest(USER, w, fair);
         let mut junk = Junk::default();
         // SAFETY: as `after` says.
-        unsafe { self.bury(entry, after, &mut junk) };
-    }
-
-    /// # Safety
-    /// `after` is the word that the caller's own exchange left.
-    #[cold]
-    unsafe fn bury(&self, entry: NonNull<Entry<K>>, after: u64, junk: &mut Junk<K>) {
-        if word::phase(after) == DEAD {
-            let node: NonNull<Node<K>> = entry.cast();
-            // SAFETY: dead by the caller's exchange, and not marked yet: nobody frees it.
-            let hash = unsafe { node.as_ref() }.hash;
-            // SAFETY: only the exchange that took the last reference leaves *dead*: once.
-            junk.push(unsafe { self.bucket(hash).chain.remove(node) });
-        }
+        unsafe { bury(entry, after, &mut junk) };
     }
 
     /// Waits until the lock of a used entry is ours. `Ok(None)`: the deadline passed; nothing of the attempt is left.
@@ -228,7 +208,7 @@ impl<K> Core<K> {
     /// How many keys are alive, and how many have to be counted as being in a chain.
     pub(super) fn count(&self) -> (usize, usize) {
         let (mut alive, mut chained) = (0, 0);
-        for bucket in self.buckets() {
+        self.any_bucket(|bucket| {
             bucket.help(bucket.stamp());
             for w in bucket.words() {
                 let used = word::users(w) > 0 || mutant("idle_counted");
@@ -238,44 +218,35 @@ impl<K> Core<K> {
                 alive += usize::from(word::phase(w) == word::MEMBER && word::users(w) > 0);
                 chained += 1;
             });
-        }
+            false
+        });
         (alive, chained)
     }
+}
 
-    /// Drops idle keys and returns what memory can be returned. Lock-free.
-    pub(super) fn shrink(&self) {
-        for bucket in self.buckets() {
-            for entry in &bucket.entries {
-                if let Some(keyed) = entry.claim() {
-                    // SAFETY: claimed.
-                    let side = unsafe { entry.raw.take_side() };
-                    // SAFETY: claimed, and it held a key.
-                    let key = keyed.then(|| unsafe { entry.take_key() });
-                    // ORDERING: Release, partner of the Acquire in `claim` and `meet` (I1, I7).
-                    entry.word().store(word::FREE, Ordering::Release);
-                    drop(side);
-                    if mutant("shrink_forgets_keys") {
-                        std::mem::forget(key);
-                        continue;
-                    }
-                    drop(key); // foreign code, with nothing held
-                }
-            }
-            if !bucket.chain.is_empty() {
-                bucket.chain.sweep(&epoch::pin());
-            }
-        }
-        epoch::flush();
+/// If a node died of it: takes it out, and its key to `junk`.
+///
+/// # Safety
+/// `after` is the word that the caller's own exchange left.
+#[cold]
+unsafe fn bury<K>(entry: NonNull<Entry<K>>, after: u64, junk: &mut Junk<K>) {
+    if word::phase(after) == DEAD {
+        // SAFETY: only the exchange that took the last reference leaves *dead*: once.
+        junk.push(unsafe { Node::remove(entry.cast()) });
     }
 }
 
 impl<K> Drop for Core<K> {
     fn drop(&mut self) {
         let mut keys = Vec::new();
+        let mut segments = self.segments.take();
+        let newer = segments.iter_mut().flat_map(|s| s.array.iter_mut());
         // A key is there in every member, and in what was published without having been promoted, if it was stamped.
-        for bucket in &mut self.buckets {
+        for bucket in self.first.iter_mut().chain(newer) {
             bucket.help(bucket.stamp());
             for entry in &mut bucket.entries {
+                // SAFETY: `&mut self`. An array's memory goes without a look at what is in it.
+                drop(unsafe { entry.raw.take_side() });
                 // ORDERING: Relaxed; `&mut self`.
                 if word::phase(entry.word().load(Ordering::Relaxed)) == word::MEMBER {
                     // SAFETY: `&mut self`: nobody else is there, and a member holds a key.
@@ -305,14 +276,13 @@ impl<K> Met<'_, K> {
         match self {
             Met::Passing(pass) => pass.finish(junk),
             Met::Mine(guard) => {
-                let core = guard.core();
                 let entry = guard.into_entry();
                 // SAFETY: the level is the guard's, given back here.
                 let raw = &unsafe { entry.as_ref() }.raw;
                 if let Err(w) = raw.unlock(USER, HELD) {
                     let after = raw.unlock_rest(USER, w, false);
                     // SAFETY: as `after` says.
-                    unsafe { core.bury(entry, after, junk) };
+                    unsafe { bury(entry, after, junk) };
                 }
             }
         }

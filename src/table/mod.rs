@@ -9,11 +9,14 @@
 //! [`entry`]: one key and its lock · [`bucket`], [`chain`]: where entries are · [`search`], [`insert`]: finding and making them ·
 //! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`]: what users hold · [`many`]: several keys in one call.
 
+mod array;
 mod bucket;
 mod chain;
 mod contention;
 mod core;
 mod entry;
+mod grow;
+mod grown;
 mod guard;
 mod handle;
 mod insert;
@@ -21,6 +24,7 @@ mod many;
 mod observer;
 mod owned;
 mod search;
+mod segment;
 
 pub use contention::Contention;
 pub use guard::KeyGuard;
@@ -314,6 +318,8 @@ struct Made<'q, Q: ?Sized, K, F> {
 }
 
 impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q, K, F> {
+    const PREPARES: bool = true;
+
     fn prepare(&mut self) -> Result<(), K> {
         if let Some(make) = self.make.take() {
             let made = make(self.asked);
@@ -552,7 +558,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     {
         let hash = self.hasher.hash_one(key);
         let me = Owner::current();
-        let bucket = self.core.bucket(hash);
+        let bucket = self.core.first.bucket(hash);
         let seen = bucket.stamp();
         let slots = bucket.having(hash);
         let eq = |k: &K| k.borrow() == key;
@@ -607,7 +613,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let query = self.query(key, Want::Handle);
-        let bucket = self.core.bucket(query.hash);
+        let bucket = self.core.first.bucket(query.hash);
         let seen = bucket.stamp();
         let slots = bucket.having(query.hash);
         let source = &mut Borrowed(key);
@@ -625,11 +631,11 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         Q: Hash + Eq + ?Sized,
     {
         let query = self.query(key, Want::Look);
-        let bucket = self.core.bucket(query.hash);
         let mut junk = Junk::default();
-        let stamp = bucket.stamp();
-        let slots = bucket.having(query.hash);
-        let got = self.core.search(bucket, stamp, slots, &query, &mut junk);
+        let step = Core::step(&query);
+        let got = self
+            .core
+            .visit_all(query.hash, Some(query.me), &mut junk, step);
         drop(junk);
         match got {
             Ok(got) => got.is_some_and(f),
