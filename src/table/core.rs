@@ -44,6 +44,10 @@ impl<K> Default for Junk<K> {
 }
 
 impl<K> Junk<K> {
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.one.is_some()) + self.more.len()
+    }
+
     pub(super) fn push(&mut self, key: K) {
         match self.one {
             None => self.one = Some(key),

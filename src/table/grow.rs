@@ -1,7 +1,7 @@
 //! When the table grows and shrinks, and how what is older gets empty.
 //!
 //! - Who finds no slot for a new key looks at a few buckets of the newest array; if most of their slots are alive, a segment goes in front that is
-//!   as large as all arrays together. No counter is shared, and nobody waits: who comes second drops his array again.
+//!   about as large as all arrays together (larger, while the table is small). No counter is shared, and nobody waits: who comes second drops his array again.
 //! - Now and then, an operation on segments tends to a few buckets of an older one: closes them, and takes out what is idle. A bucket in
 //!   which nothing is left is drained; the thread that drains the last one of a segment takes the segment out of the list.
 //! - If there is nothing older, it looks how full the newest segment is instead; if it is almost empty, a smaller one goes in front. Not
@@ -62,7 +62,15 @@ impl<K> Core<K> {
             .as_ref()
             .map_or(0, |view| view.iter().map(|s| s.array.len()).sum());
         drop(view);
-        self.segments.push(newest, self.first.len() + more);
+        let all = self.first.len() + more;
+        // Few large steps while the table is small, so that few arrays have to be searched; none larger than all there is when memory counts.
+        let step = match all {
+            0..=511 => 4,
+            512..=8191 => 2,
+            _ => 1,
+        };
+        self.segments
+            .push(newest, (all + 1).next_power_of_two() / 2 * step);
     }
 
     /// Puts a segment of that size in front.
@@ -102,16 +110,24 @@ impl<K> Core<K> {
         #[allow(clippy::cast_possible_truncation)] // any will do
         let at = 1 + from as usize % (view.len() - 1);
         let segment = view.segment(at);
+        if segment.rests() {
+            return;
+        }
         let n = AT_ONCE.min(segment.array.len() as u64);
         // ORDERING: Relaxed, see above.
         let from = segment.cursor.fetch_add(n, Ordering::Relaxed);
+        let (before, mut in_vain) = (junk.len(), true);
         for i in from..from + n {
             #[allow(clippy::cast_possible_truncation)] // it wraps anyway
             let bucket = segment.array.get(i as usize);
-            if drain(bucket, junk) && self.drained(&view, at) {
-                return;
+            if drain(bucket, junk) {
+                in_vain = false;
+                if self.drained(&view, at) {
+                    return;
+                }
             }
         }
+        segment.rest(in_vain && junk.len() == before);
     }
 
     /// Nothing older is there.

@@ -28,6 +28,25 @@ struct Material<K> {
     node: bool,
 }
 
+/// As many segments are looked at together; what is beyond, one by one.
+const LOOKS: usize = 12;
+
+/// A bucket's stamp, and then which of its slots have the hash.
+#[derive(Clone, Copy, Default)]
+struct Look {
+    stamp: u64,
+    slots: u32,
+}
+
+impl Look {
+    #[inline]
+    fn at<K>(bucket: &Bucket<K>, hash: u64) -> Self {
+        let stamp = bucket.stamp();
+        let slots = bucket.having(hash);
+        Self { stamp, slots }
+    }
+}
+
 impl<K> Core<K> {
     /// Finds the key or makes its entry. It is not in the first array, or was not a moment ago.
     #[inline(never)]
@@ -69,9 +88,13 @@ impl<K> Core<K> {
             unreachable!("there is a segment, and there will be one from now on");
         };
         let newest = NonNull::from(view.bucket(0, q.hash));
-        // SAFETY: in the view.
-        let seen = unsafe { newest.as_ref() }.stamp();
-        match self.look_in(&mut view, newest, seen, q, junk)? {
+        // A look at all of them before anything is decided: none of these loads waits for another.
+        let mut looks = [Look::default(); LOOKS];
+        for (look, segment) in looks.iter_mut().zip(view.iter()) {
+            *look = Look::at(segment.array.bucket(q.hash), q.hash);
+        }
+        let seen = looks[0].stamp;
+        match self.look_in(&mut view, newest, looks[0], q, junk)? {
             Visited::Done(got) => return Ok(Some(got)),
             Visited::NotThere => {}
             Visited::Moved => return Ok(None),
@@ -84,14 +107,15 @@ impl<K> Core<K> {
         }
         for at in 1..view.len() {
             let older = NonNull::from(view.bucket(at, q.hash));
-            match self.look_closed(&mut view, older, q, junk)? {
+            let look = looks.get(at).copied();
+            match self.look_closed(&mut view, older, look, q, junk)? {
                 Visited::Done(got) => return Ok(Some(got)),
                 Visited::NotThere => {}
                 Visited::Moved => return Ok(None),
             }
         }
         let first = NonNull::from(self.first.bucket(q.hash));
-        match self.look_closed(&mut view, first, q, junk)? {
+        match self.look_closed(&mut view, first, None, q, junk)? {
             Visited::Done(got) => return Ok(Some(got)),
             Visited::NotThere => {}
             Visited::Moved => return Ok(None),
@@ -104,15 +128,14 @@ impl<K> Core<K> {
         &'t self,
         view: &mut View<'_, K>,
         bucket: NonNull<Bucket<K>>,
-        stamp: u64,
+        look: Look,
         q: &Query<E>,
         junk: &mut Junk<K>,
     ) -> Result<Visited<Got<'t, K>>, Exhausted> {
+        let Look { stamp, slots } = look;
         if stamp::is_drained(stamp) {
             return Ok(Visited::NotThere);
         }
-        // SAFETY: in the view, or in the first array.
-        let slots = unsafe { bucket.as_ref() }.having(q.hash);
         let stand = Stand::Segment(view);
         // SAFETY: as above.
         unsafe {
@@ -134,20 +157,21 @@ impl<K> Core<K> {
         &'t self,
         view: &mut View<'_, K>,
         bucket: NonNull<Bucket<K>>,
+        look: Option<Look>,
         q: &Query<E>,
         junk: &mut Junk<K>,
     ) -> Result<Visited<Got<'t, K>>, Exhausted> {
-        // SAFETY: in the view, or in the first array.
-        let its = unsafe { bucket.as_ref() };
-        let stamp = if mutant("older_not_closed") {
-            its.stamp()
-        } else {
-            its.close()
-        };
+        let closed = look.filter(|l| stamp::is_closed(l.stamp) || mutant("older_not_closed"));
+        let look = closed.unwrap_or_else(|| {
+            // SAFETY: in the view, or in the first array.
+            let bucket = unsafe { bucket.as_ref() };
+            bucket.close();
+            Look::at(bucket, q.hash)
+        });
         if mutant("older_not_searched") {
             return Ok(Visited::NotThere);
         }
-        self.look_in(view, bucket, stamp, q, junk)
+        self.look_in(view, bucket, look, q, junk)
     }
 
     /// Inserts the key, which was nowhere, into the newest segment. `None`: once more.

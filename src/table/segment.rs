@@ -24,6 +24,8 @@ pub(super) struct Segment<K> {
     pub(super) left: AtomicU64,
     /// The bucket to be looked at next for draining.
     pub(super) cursor: AtomicU64,
+    /// How many more times it is passed over, as there was nothing to do the last time; and how many times it was then.
+    rest: AtomicU64,
     /// Segments of this table that are not freed yet.
     unfreed: Arc<AtomicU64>,
     canary: Canary,
@@ -147,6 +149,7 @@ impl<K> Segments<K> {
             array,
             number: newest + 1,
             cursor: AtomicU64::new(0),
+            rest: AtomicU64::new(0),
             unfreed: self.unfreed.clone(),
             canary: Canary::new(),
         })));
@@ -275,7 +278,35 @@ impl<K> View<'_, K> {
     }
 }
 
+/// As many times at most a segment is passed over.
+const REST_MAX: u64 = 63;
+
 impl<K> Segment<K> {
+    /// Is it to be passed over this time?
+    pub(super) fn rests(&self) -> bool {
+        // ORDERING: Relaxed, here and below: nothing depends on it but how soon it is tended to.
+        let rest = self.rest.load(Ordering::Relaxed);
+        let left = rest & 0xff;
+        if left > 0 {
+            // ORDERING: Relaxed, see above.
+            self.rest.store(rest - 1, Ordering::Relaxed);
+        }
+        left > 0
+    }
+
+    /// It was tended to, in vain or not.
+    pub(super) fn rest(&self, in_vain: bool) {
+        // ORDERING: Relaxed, see above.
+        let last = self.rest.load(Ordering::Relaxed) >> 8;
+        let next = if in_vain {
+            (last * 2 + 1).min(REST_MAX)
+        } else {
+            0
+        };
+        // ORDERING: Relaxed, see above.
+        self.rest.store(next << 8 | next, Ordering::Relaxed);
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.number
     }
