@@ -3,6 +3,7 @@
 use crate::lock::word::stamp;
 use crate::mutant::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::Canary;
 use crate::table::chain::Chain;
 use crate::table::core::SLOTS;
 use crate::table::entry::Entry;
@@ -16,6 +17,8 @@ pub(super) struct Bucket<K> {
     /// The hash of each slot's key. Kept when the key goes: a search then looks at the word.
     pub(super) hashes: [AtomicU64; SLOTS],
     pub(super) entries: [Entry<K>; SLOTS],
+    /// Shows a checker that a segment was freed too early.
+    pub(super) canary: Canary,
 }
 
 impl<K> Bucket<K> {
@@ -27,12 +30,14 @@ impl<K> Bucket<K> {
             chain: Chain::new(),
             hashes: std::array::from_fn(|_| AtomicU64::new(0)),
             entries: std::array::from_fn(|_| Entry::new()),
+            canary: Canary::new(),
         }
     }
 
     /// The stamp, to be handed to `help`, `Core::search` and `Claim::publish`.
     #[inline]
     pub(super) fn stamp(&self) -> u64 {
+        self.canary.touch();
         // ORDERING: Acquire, partner of the Release in `publish`, and through the chain of exchanges of all earlier ones: a
         // search that starts here sees every member there was at this stamp (I2).
         self.stamp.load(Ordering::Acquire)
@@ -44,6 +49,7 @@ impl<K> Bucket<K> {
         if mutant("no_help") {
             return;
         }
+        self.canary.touch();
         let (seq, place) = (stamp::seq(stamp), stamp::place(stamp));
         if seq == 0 || stamp::is_closed(stamp) {
             return; // nothing has been inserted yet, or all has been promoted before it was closed
@@ -80,6 +86,7 @@ impl<K> Bucket<K> {
     /// The slots whose key has this hash, as bits.
     #[inline]
     pub(super) fn having(&self, hash: u64) -> u32 {
+        self.canary.touch();
         let mut slots = 0;
         for (i, its) in self.hashes.iter().enumerate() {
             // ORDERING: Acquire, partner of the Release in `Claim::fill`: if the slot has been taken over from the key that

@@ -127,6 +127,12 @@ impl<K> Chain<K> {
         unmark(self.head.load(Ordering::Acquire)).is_null()
     }
 
+    /// Has it been closed? For who has it to himself.
+    pub(super) fn is_closed(&self) -> bool {
+        // ORDERING: Relaxed; the caller is alone.
+        self.head.load(Ordering::Relaxed) == end()
+    }
+
     /// Closes an empty chain for good. `false`: it is not empty.
     pub(super) fn close(&self) -> bool {
         // ORDERING: Acquire, both: if the chain is closed, we come after the end of every node that was in it.

@@ -130,6 +130,7 @@ impl<K> Core<K> {
     ///
     /// # Safety
     /// The references are the caller's, and he does not use them again.
+    #[allow(clippy::unused_self)] // whoever has the table may
     pub(super) unsafe fn put(&self, entry: NonNull<Entry<K>>, unit: u64, junk: &mut Junk<K>) {
         // SAFETY: the caller's references keep the entry until the exchange, after which it is not touched.
         let after = unsafe { entry.as_ref() }.raw.put(unit, word::MEMBER | unit);
@@ -155,6 +156,7 @@ impl<K> Core<K> {
     /// As `unlock`, which stopped short of the exchange at the word `w`.
     #[cold]
     #[inline(never)]
+    #[allow(clippy::unused_self)] // as above
     unsafe fn unlock_rest(&self, entry: NonNull<Entry<K>>, w: u64, fair: bool) {
         // SAFETY: as in `unlock`.
         let after = unsafe { entry.as_ref() }.raw.unlock_rest(USER, w, fair);

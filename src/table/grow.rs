@@ -19,6 +19,8 @@ use crate::table::segment::View;
 /// How many buckets are looked at to see how full an array is: a first impression, and what counts.
 const GLANCE: usize = 16;
 const SAMPLE: usize = 128;
+/// As many nodes in one chain are a crowd in an array with fewer buckets than a glance takes.
+const CROWD: usize = 4 * SLOTS;
 /// How many operations on segments a thread does before it tends to older ones.
 const EVERY: u32 = 16;
 /// How many buckets it tends to then: one an operation.
@@ -50,6 +52,14 @@ impl<K> Core<K> {
         };
         if array.len() > LARGE && !array.at(hash).is_multiple_of(8) {
             return;
+        }
+        if array.len() < GLANCE {
+            // Too few to tell a crowd from a hash that many keys have.
+            let mut nodes = 0;
+            array.bucket(hash).chain.for_each_word(|_| nodes += 1);
+            if nodes < CROWD {
+                return;
+            }
         }
         let full = |buckets| {
             let (alive, of) = sample(array, array.at(hash) + 1, buckets);
@@ -96,7 +106,8 @@ impl<K> Core<K> {
         // ORDERING: Relaxed, here and below: any bucket will do.
         let from = view.segment(0).cursor.fetch_add(1, Ordering::Relaxed);
         // ORDERING: Relaxed: a count, with nothing behind it.
-        let waiting = self.segments.unfreed.load(Ordering::Relaxed) > view.len() as u64;
+        let waiting =
+            !cfg!(perkey_loom) && self.segments.unfreed.load(Ordering::Relaxed) > view.len() as u64;
         if waiting {
             epoch::flush();
         }
@@ -244,7 +255,8 @@ fn drain<K>(bucket: &Bucket<K>, junk: &mut Junk<K>) -> bool {
         // ORDERING: Acquire, partner of the Release in `empty`: what was done to the entry comes before the end of the segment (I7).
         word::phase(entry.word().load(Ordering::Acquire)) == DEAD
     });
-    if !(dead || mutant("drained_while_alive")) || !bucket.chain.close() {
+    let dead = dead || mutant("drained_while_alive");
+    if !dead || !(bucket.chain.close() || mutant("drained_with_nodes")) {
         return false;
     }
     // ORDERING: Release, and Acquire: as for the count of drained buckets, which follows. On failure somebody else has done it.
@@ -257,4 +269,5 @@ fn drain<K>(bucket: &Bucket<K>, junk: &mut Junk<K>) -> bool {
             Ordering::Relaxed,
         )
         .is_ok()
+        || mutant("drained_twice")
 }

@@ -341,6 +341,27 @@ impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q,
     }
 }
 
+/// For models, which decide themselves when a table grows.
+#[cfg(any(perkey_loom, perkey_shuttle))]
+#[doc(hidden)]
+impl<K, S> LockTable<K, S> {
+    /// Puts a segment of so many buckets in front.
+    pub fn grow(&self, buckets: usize) {
+        self.core.grow(buckets);
+    }
+
+    /// Tends to what is older.
+    pub fn tend(&self) {
+        let mut junk = Junk::default();
+        self.core.tend(&mut junk);
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        self.core.segments.view().map_or(0, |view| view.len())
+    }
+}
+
 impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     /// Takes the lock of `key`; blocks while another thread holds it, and for nothing else. Re-entrant.
     ///

@@ -33,6 +33,12 @@ pub(super) struct Segment<K> {
 
 impl<K> Bury for Segment<K> {
     fn bury(&self) {
+        if cfg!(any(perkey_loom, perkey_shuttle)) {
+            for bucket in self.array.iter() {
+                assert!(bucket.chain.is_closed(), "linked to after the end");
+                bucket.canary.bury();
+            }
+        }
         self.canary.bury();
     }
 }
@@ -185,7 +191,7 @@ impl<K> Segments<K> {
         }
         if mutant("segment_freed_at_once") {
             // SAFETY: none: this is what the model has to find.
-            unsafe { segment.as_ref() }.canary.bury();
+            unsafe { segment.as_ref() }.bury();
         } else {
             // SAFETY: it came from a box, is in no list that can be reached after this, and holds no key; retired by the caller only.
             unsafe { pin.retire(segment.as_ptr()) };
@@ -193,6 +199,7 @@ impl<K> Segments<K> {
     }
 
     /// All segments, for who has the table to himself.
+    #[allow(clippy::vec_box)] // that is how they came
     pub(super) fn take(&mut self) -> Vec<Box<Segment<K>>> {
         // ORDERING: Relaxed; `&mut self`.
         let list = self.list.load(Ordering::Relaxed);
