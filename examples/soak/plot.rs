@@ -85,6 +85,8 @@ fn panel(area: &Area<'_>, unit: &str, lines: &[(&str, Points)]) -> Result<(), Bo
         .light_line_style(INK.mix(0.05))
         .x_desc("seconds")
         .y_desc(unit)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y}"))
         .axis_desc_style(small.clone())
         .draw()?;
     for ((name, points), colour) in lines.iter().zip(COLOURS) {
@@ -98,7 +100,7 @@ fn panel(area: &Area<'_>, unit: &str, lines: &[(&str, Points)]) -> Result<(), Bo
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(PAPER.mix(0.85))
         .border_style(INK.mix(0.3))
         .label_font(small)
