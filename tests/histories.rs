@@ -11,7 +11,9 @@ mod history;
 use common::{Dice as Seeds, Pick};
 use history::{judge, Dice, Line, Op, Ret, World, THREADS};
 use perkey::LockTable;
-use std::sync::{Arc, Barrier};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,34 +22,61 @@ const FOLLOWERS: usize = THREADS - 1;
 /// The longest program.
 const LENGTH: u64 = 5;
 
+/// A key whose code lets others run, so that their operations come in the middle of this one's.
+#[derive(Debug)]
+struct Slow(u64);
+
+impl Clone for Slow {
+    fn clone(&self) -> Self {
+        thread::yield_now();
+        Self(self.0)
+    }
+}
+
+impl PartialEq for Slow {
+    fn eq(&self, other: &Self) -> bool {
+        thread::yield_now();
+        self.0 == other.0
+    }
+}
+
+impl Eq for Slow {}
+
+impl Hash for Slow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        thread::yield_now();
+        state.write_u64(self.0);
+    }
+}
+
 /// One history: on so many keys, beside so many others that are alive all the time.
 fn one(seeds: &mut Seeds, keys: u64, hash: Pick, others: u64) -> Vec<Line> {
     let table = Arc::new(LockTable::with_capacity_and_hasher(0, hash));
     let held: Vec<_> = (100..100 + others)
-        .map(|k| table.handle_owned(&k))
+        .map(|k| table.handle_owned(&Slow(k)))
         .collect();
     let patience = Duration::from_micros(seeds.below(30));
     let world = World::new(
         table.clone(),
-        (0..keys).collect(),
+        (0..keys).map(Slow).collect(),
         patience,
         thread::yield_now,
     );
-    let begin = Barrier::new(FOLLOWERS + 1);
+    let ready = AtomicUsize::new(0);
     thread::scope(|s| {
-        let (world, begin) = (&world, &begin);
+        let (world, ready) = (&world, &ready);
         let start = || {
             let tasks: Vec<_> = (0..FOLLOWERS)
                 .map(|me| {
                     let length = 1 + seeds.below(LENGTH) as usize;
                     let dice = Dice(seeds.next());
                     s.spawn(move || {
-                        begin.wait();
+                        begin(ready);
                         world.follow(me, length, dice);
                     })
                 })
                 .collect();
-            begin.wait();
+            begin(ready);
             tasks
         };
         let end = |tasks: Vec<thread::ScopedJoinHandle<'_, ()>>| {
@@ -58,8 +87,15 @@ fn one(seeds: &mut Seeds, keys: u64, hash: Pick, others: u64) -> Vec<Line> {
         world.lead(FOLLOWERS, start, end);
     });
     drop(held);
-    assert!(table.is_empty());
     world.history.lines()
+}
+
+/// All begin at once, or nearly so: who is woken begins later than who has only looked again.
+fn begin(ready: &AtomicUsize) {
+    ready.fetch_add(1, SeqCst);
+    while ready.load(SeqCst) <= FOLLOWERS {
+        thread::yield_now();
+    }
 }
 
 /// Does an operation begin while another one is under way?

@@ -3,8 +3,8 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `PERKEY_SEED` | another seed than the fixed one |
-//! | `PERKEY_SCHEDULES` | another number of schedules per scheduler than 10,000, or than those for histories |
-//! | `PERKEY_FULL` | 100,000 for histories |
+//! | `PERKEY_SCHEDULES` | another number of schedules per scheduler than 10,000 |
+//! | `PERKEY_FULL` | 100,000 schedules per scheduler, where histories are judged |
 //! | `PERKEY_PERSIST` | a directory for the schedule of a failure, instead of printing it |
 //! | `PERKEY_REPLAY` | a file from there: run just this schedule of the test that is named on the command line |
 #![allow(dead_code, unreachable_pub)] // each test uses a part of it
@@ -55,10 +55,10 @@ pub fn check(name: &str, body: impl Fn() + Send + Sync + 'static) {
     schedules(name, 10_000, body);
 }
 
-/// [`check`] for a test whose histories are judged: as many of them as end quickly, or with `PERKEY_FULL` (that is `cargo shuttle -- --full`) 100,000.
+/// [`check`] for a test whose histories are judged: with `PERKEY_FULL`, that is by `cargo shuttle -- --full`, it runs 100,000 of each kind.
 pub fn check_histories(name: &str, body: impl Fn() + Send + Sync + 'static) {
     let full = std::env::var_os("PERKEY_FULL").is_some();
-    schedules(name, if full { 100_000 } else { 5_000 }, body);
+    schedules(name, if full { 100_000 } else { 10_000 }, body);
 }
 
 fn schedules(name: &str, default: u64, body: impl Fn() + Send + Sync + 'static) {
