@@ -7,6 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How often to look whether anything moves.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// One look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
@@ -91,10 +94,17 @@ impl Watch {
     pub(crate) fn run(&self, world: &World) -> Result<(), String> {
         let mut last = Sample::now(world, self.begin);
         let mut next = self.begin + Duration::from_secs(1);
+        let mut looked = Instant::now();
         loop {
-            std::thread::sleep(Duration::from_millis(20));
-            let (over, deadline) = self.seen(|s| (s.over, s.deadline));
+            std::thread::sleep(LOOK);
             let now = Instant::now();
+            let lost = now.duration_since(looked).saturating_sub(LOOK);
+            looked = now;
+            let (over, deadline) = self.seen(|s| {
+                // Time in which not even this thread got to run, as on a machine that is paused, is nobody's hang.
+                s.deadline += lost;
+                (s.over, s.deadline)
+            });
             if now >= next || over {
                 while next <= now {
                     next += Duration::from_secs(1);
