@@ -27,6 +27,9 @@ impl Dice {
     }
 }
 
+/// A weak handle, with the number of its key and its own.
+type Numbered<W> = (usize, usize, W);
+
 /// What the threads of a history share.
 pub struct World<K, S> {
     pub table: Arc<LockTable<K, S>>,
@@ -36,7 +39,8 @@ pub struct World<K, S> {
     pub patience: Duration,
     /// Something to do between two operations: moves a virtual clock, or lets others run.
     pub pause: fn(),
-    weak: Mutex<Vec<(usize, usize, OwnedWeakKeyLock<K, S>)>>,
+    /// Weak handles for everybody.
+    weak: Mutex<Vec<Numbered<OwnedWeakKeyLock<K, S>>>>,
     next_weak: AtomicUsize,
 }
 
@@ -65,7 +69,7 @@ struct Task<'t, K, S> {
     dice: Dice,
     guards: Vec<(usize, Guard<'t, K, S>)>,
     strong: Vec<(usize, Strong<'t, K, S>)>,
-    weak: Vec<(usize, usize, Weak<'t, K, S>)>,
+    weak: Vec<Numbered<Weak<'t, K, S>>>,
 }
 
 impl<K, S> World<K, S>
