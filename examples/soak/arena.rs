@@ -122,6 +122,21 @@ impl Arena {
             let free = !self.table.is_locked(&key) && self.table.try_lock(&key).is_some();
             faults.check(free, || format!("I3, key {n} of `{name}` is not free"));
         }
+        if self.plan.angry {
+            self.has_all_places(faults);
+        }
         self.table.shrink_to_fit();
+    }
+
+    /// No panic has cost a place: as many keys as there are slots fit into them. For a table of a single bucket.
+    fn has_all_places(&self, faults: &Faults) {
+        let slots = self.table.capacity() as u64;
+        let _all: Vec<_> = (0..slots)
+            .map(|n| self.table.handle(&self.key(n)))
+            .collect();
+        let told = format!("{:?}", self.table);
+        faults.check(told.contains("overflow: 0"), || {
+            format!("I9, `{}`: a panic has cost a place: {told}", self.plan.name)
+        });
     }
 }

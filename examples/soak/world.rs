@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// So many keys of the store.
-pub(crate) const VALUES: u64 = 8;
+pub(crate) const VALUES: u64 = 2;
 /// So many owned handles wait in the letter box at most.
 const LETTERS: usize = 8;
 
@@ -73,8 +73,10 @@ impl World {
 
     /// Adds one to a counter in the store.
     pub(crate) fn count_in_store(&self, n: u64) {
-        let add =
-            |old: Option<Bytes>| Ok::<_, BoxError>(Some((number(old.as_deref()) + 1).to_string()));
+        let add = |old: Option<Bytes>| {
+            std::thread::yield_now(); // so that another update comes in between, if it can
+            Ok::<_, BoxError>(Some((number(old.as_deref()) + 1).to_string()))
+        };
         let done = self.store.update(&Digest::of(n.to_string()), add);
         self.faults
             .check(done.is_ok(), || format!("S2, an update failed: {done:?}"));
