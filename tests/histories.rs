@@ -1,5 +1,5 @@
 //! Histories of the table from real threads, each of which some order has to explain; and that wrong ones are rejected. The same under shuttle is in
-//! `loom-tests/tests/shuttle_histories.rs`.
+//! `loom-tests/tests/shuttle_histories.rs`. With `PERKEY_FULL` set it is 100,000 of each kind.
 #![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 #![forbid(unsafe_code)]
@@ -111,10 +111,10 @@ fn overlaps(lines: &[Line]) -> bool {
 }
 
 fn histories(name: &str, keys: u64, hash: Pick, others: impl Fn(&mut Seeds) -> u64) {
-    let n = if cfg!(debug_assertions) {
-        1_000
-    } else {
-        10_000
+    let n = match std::env::var_os("PERKEY_FULL") {
+        Some(_) => 100_000,
+        None if cfg!(debug_assertions) => 1_000,
+        None => 10_000,
     };
     let mut seeds = Seeds(0x0068_6973_746f_7279);
     let mut overlapped = 0;
