@@ -15,3 +15,5 @@ pub mod keys;
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 pub mod ops;
 pub mod replay;
+#[cfg(perkey_shuttle)]
+pub mod schedules;

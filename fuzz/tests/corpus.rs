@@ -31,3 +31,10 @@ fn keys() {
 fn ops_vs_model() {
     all("ops_vs_model", perkey_fuzz::ops::run, 5_000, 120);
 }
+
+/// I1, I2, I3, I5, I6, I7
+#[cfg(perkey_shuttle)]
+#[test]
+fn schedules() {
+    all("schedules", perkey_fuzz::schedules::run, 20_000, 60);
+}

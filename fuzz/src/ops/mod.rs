@@ -57,10 +57,11 @@ fn history(u: &mut Unstructured<'_>) -> Result<()> {
     owned::begin(&table);
     with_table(&table, kind, u);
     let gone = Arc::downgrade(&table);
-    trapped(u, || {
+    let sprung = trapped(u, || {
         owned::let_go_of_table();
         drop(table);
     });
+    owned::check(sprung);
     // Owned guards and handles go on, and end in any order.
     for _ in 0..STEPS {
         if u.is_empty() || owned::is_empty() {

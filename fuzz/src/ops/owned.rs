@@ -212,7 +212,9 @@ pub(super) fn check(learn: bool) {
 
 /// Upgrades and looks whether that was to be; returns the life that the handle is known to be for.
 pub(super) fn revived(key: u8, life: u64, learn: bool, up: impl Fn() -> Option<u8>) -> u64 {
-    let (alive, now) = model(|m| (m.is_alive(key), m.life(key)));
+    // With the table goes what was forgotten in it.
+    let kept = table().is_some();
+    let (alive, now) = model(|m| (kept && m.is_alive(key), m.life(key)));
     let found = up();
     assert!(found.is_none_or(|found| found == key), "another key");
     if !alive {
