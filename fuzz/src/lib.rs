@@ -13,6 +13,8 @@
 
 pub mod keys;
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
+pub mod layers;
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
 pub mod ops;
 pub mod replay;
 #[cfg(perkey_shuttle)]

@@ -38,3 +38,10 @@ fn ops_vs_model() {
 fn schedules() {
     all("schedules", perkey_fuzz::schedules::run, 20_000, 60);
 }
+
+/// S2, S5, S7, S12, S13, S14
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+#[test]
+fn layers_vs_model() {
+    all("layers_vs_model", perkey_fuzz::layers::run, 5_000, 120);
+}
