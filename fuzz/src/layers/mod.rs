@@ -2,7 +2,7 @@
 //!
 //! The input chooses a backend, the layers around it, and a history of one thread: operations, operations inside others, closures that fail
 //! or panic, transfers, and now and then a fault: an error or a panic before or after the n-th call of a primitive. After every step the
-//! store must hold what the model says (S5, S7, S12–S14), no key may stay locked (S2), and a fault must leave the old state or, if it struck after
+//! store must hold what the model says (S5, S7, S14), no key may stay locked (S4), and a fault must leave the old state or, if it struck after
 //! the leaving, the new one.
 
 mod model;
@@ -52,12 +52,12 @@ impl Stack {
         let backend: u8 = u.arbitrary()?;
         let (mut limit, mut directory) = (None, None);
         let store = match backend % 16 {
-            0..=8 => DynStorage::new(Faulty::new(Memory::new(), faults)),
-            9..=11 => {
+            0..=9 => DynStorage::new(Faulty::new(Memory::new(), faults)),
+            10..=12 => {
                 limit = Some(100);
                 DynStorage::new(Faulty::new(Memory::with_limit(100), faults))
             }
-            12 => {
+            13 => {
                 let place = tempfile::tempdir().expect("a directory");
                 let files = Files::options().sync(false).open(place.path());
                 directory = Some(place);

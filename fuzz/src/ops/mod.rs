@@ -14,6 +14,7 @@ use key::{arm, caught, disarm, live, spring, Call, Key, Pick};
 use model::KEYS;
 use owned::{model, Table, Weak};
 use perkey::{KeyGuard, KeyLock, LockTable, WeakKeyLock};
+use std::collections::BTreeSet;
 use std::mem::{forget, ManuallyDrop};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,7 @@ fn history(u: &mut Unstructured<'_>) -> Result<()> {
     let hash = [Pick::One, Pick::Own][usize::from(kind & 1)];
     let capacity = if kind & 2 == 0 { 1 } else { 30 };
     let table: Arc<Table> = Arc::new(LockTable::with_capacity_and_hasher(capacity, hash));
-    owned::begin(&table);
+    let end = owned::begin(&table);
     with_table(&table, kind, u);
     let gone = Arc::downgrade(&table);
     let sprung = trapped(u, || {
@@ -79,7 +80,7 @@ fn history(u: &mut Unstructured<'_>) -> Result<()> {
         });
     }
     assert!(gone.upgrade().is_none(), "nobody keeps the table");
-    owned::end();
+    drop(end);
     assert_eq!(live(), 0, "keys that are left");
     Ok(())
 }
@@ -140,6 +141,20 @@ fn with_table(table: &Arc<Table>, kind: u8, u: &mut Unstructured<'_>) {
         }
     }
     borrowed.end(kind & 4 != 0, u);
+    if model(|m| m.alive()) == 0 {
+        unused(table);
+    }
+}
+
+/// A table without users has no node, and all its slots.
+fn unused(table: &Table) {
+    let nodes = || format!("{table:?}");
+    assert!(nodes().contains("overflow: 0"), "a node is left: {}", nodes());
+    if table.capacity() < usize::from(KEYS) {
+        let few = 0..KEYS.min(6);
+        let _guards: Vec<_> = few.map(|key| table.lock(&Key::asking(key))).collect();
+        assert!(nodes().contains("overflow: 0"), "a slot is lost: {}", nodes());
+    }
 }
 
 fn pick<T>(all: &mut Vec<T>, i: u8) -> Option<T> {
@@ -234,6 +249,9 @@ impl<'t> Borrowed<'t> {
         if let Ok(guard) = table.lock_many(&keys) {
             let held = keys.iter().all(|key| guard.contains(key) && table.is_held(key));
             assert!(held, "all of them are held");
+            let all: BTreeSet<u8> = keys.iter().map(|key| key.n).collect();
+            let got: BTreeSet<u8> = guard.keys().map(|key| key.n).collect();
+            assert_eq!((got, guard.len()), (all.clone(), all.len()), "each once");
         }
     }
 

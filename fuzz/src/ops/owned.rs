@@ -36,11 +36,12 @@ pub(super) fn model<R>(f: impl FnOnce(&mut Model) -> R) -> R {
 }
 
 /// A new history, on this table.
-pub(super) fn begin(table: &Arc<Table>) {
+pub(super) fn begin(table: &Arc<Table>) -> End {
     STATE.set(State {
         table: Some(table.clone()),
         ..State::default()
     });
+    End
 }
 
 /// From here on only guards and handles keep the table.
@@ -63,10 +64,16 @@ pub(super) fn is_empty() -> bool {
     with(|s| s.guards.is_empty() && s.handles.is_empty())
 }
 
-/// All owned objects are gone; of a broken history, too.
-pub(super) fn end() {
-    let state = STATE.take();
-    drop(state);
+/// Ends the history, however it ends: what a broken one leaves is not touched again.
+pub(super) struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let state = STATE.take();
+        if std::thread::panicking() {
+            std::mem::forget(state);
+        }
+    }
 }
 
 fn pick<T>(all: &mut Vec<T>, i: u8) -> Option<T> {

@@ -258,6 +258,12 @@ impl<'t> Task<'t> {
         match weak.weak.upgrade() {
             Some(handle) => {
                 assert!(!over, "a weak handle of key {key} came back after its life");
+                let again = weak.weak.upgrade();
+                assert!(again.is_some(), "key {key} is alive by what it has just given");
+                drop(again);
+                // From here on its life lasts as long as this handle does, at least.
+                weak.breaks = self.breaks[key];
+                weak.deaths = notes.deaths(key);
                 self.got(key, handle);
             }
             None => {
