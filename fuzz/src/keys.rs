@@ -98,30 +98,34 @@ fn parse(text: &str) {
     assert_eq!(Digest::try_from(text), digest);
     assert_eq!(Digest::try_from(text.to_owned()), digest);
     let prefix = text.parse::<Prefix>();
-    match wrong(text, Prefix::LEAST) {
-        Some(e) => {
-            assert_eq!(prefix, Err(e), "{text:?}: {e}");
-            let bad = text.to_key().expect_err("no key");
-            assert_eq!((&*bad.key, bad.why), (text, e));
-        }
-        None => {
-            let prefix = prefix.expect("digits");
-            assert_eq!(prefix.to_string(), lower);
-            assert_eq!(prefix.digits(), lower.len());
-            let key = text.to_key().expect("digits");
-            assert_eq!(key.to_string(), lower);
-            assert_eq!(matches!(key, Key::Full(_)), lower.len() == DIGITS);
-            assert_eq!(lower.to_key().as_ref(), Ok(&key), "one key, one name");
-            assert_eq!((key.to_key(), prefix.to_key()), (Ok(key), Ok(key)));
-        }
+    if let Some(e) = wrong(text, Prefix::LEAST) {
+        assert_eq!(prefix, Err(e), "{text:?}: {e}");
+        let bad = text.to_key().expect_err("no key");
+        assert_eq!((&*bad.key, bad.why), (text, e));
+        return;
     }
+    let prefix = prefix.expect("digits");
+    assert_eq!(prefix.to_string(), lower);
+    assert_eq!(prefix.digits(), lower.len());
+    let key = text.to_key().expect("digits");
+    assert_eq!(key.to_string(), lower);
+    assert_eq!(matches!(key, Key::Full(_)), lower.len() == DIGITS);
+    assert_eq!(lower.to_key().as_ref(), Ok(&key), "one key, one name");
+    assert_eq!((key.to_key(), prefix.to_key()), (Ok(key), Ok(key)));
 }
 
 fn print(digest: &Digest) {
     let text = digest.to_string();
-    let bytes = digest.as_bytes().iter();
-    let expected: String = bytes.map(|b| format!("{b:02x}")).collect();
-    assert_eq!((&text, format!("{digest:?}")), (&expected, expected.clone()));
+    let bytes: Vec<String> = digest
+        .as_bytes()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let expected = bytes.concat();
+    assert_eq!(
+        (&text, format!("{digest:?}")),
+        (&expected, expected.clone())
+    );
     assert_eq!(text.parse(), Ok(*digest));
     assert_eq!(text.to_uppercase().parse(), Ok(*digest));
     assert_eq!(Digest::from(*digest.as_bytes()), *digest);
@@ -179,21 +183,41 @@ fn stored(keys: &[Digest; 3], digits: u8) {
         let text = key.to_string();
         let digits = Prefix::LEAST + usize::from(digits) % (DIGITS + 1 - Prefix::LEAST);
         let short = &text[..digits];
-        let like: Vec<Digest> = all.iter().filter(|k| k.to_string().starts_with(short)).copied().collect();
+        let like: Vec<Digest> = all
+            .iter()
+            .filter(|k| k.to_string().starts_with(short))
+            .copied()
+            .collect();
         match store.expand(short) {
             Ok(whole) => assert_eq!(like, [whole]),
-            Err(Error::Ambiguous { candidates, digits: apart, .. }) => {
+            Err(Error::Ambiguous {
+                candidates,
+                digits: apart,
+                ..
+            }) => {
                 assert_eq!(candidates, like);
-                let cut: BTreeSet<String> = like.iter().map(|k| k.to_string()[..apart].to_owned()).collect();
+                let cut: BTreeSet<String> = like
+                    .iter()
+                    .map(|k| k.to_string()[..apart].to_owned())
+                    .collect();
                 assert_eq!(cut.len(), like.len(), "{apart} digits tell {like:?} apart");
-                let less: BTreeSet<String> = like.iter().map(|k| k.to_string()[..apart - 1].to_owned()).collect();
+                let less: BTreeSet<String> = like
+                    .iter()
+                    .map(|k| k.to_string()[..apart - 1].to_owned())
+                    .collect();
                 assert!(less.len() < like.len(), "fewer than {apart} do");
             }
             Err(e) => panic!("{short}: {e}"),
         }
         let least = store.shrink(key).expect("it is there").digits();
-        let alone = |n: usize| all.iter().all(|k| k == key || !k.to_string().starts_with(&text[..n]));
+        let alone = |n: usize| {
+            all.iter()
+                .all(|k| k == key || !k.to_string().starts_with(&text[..n]))
+        };
         assert!(alone(least), "{least} digits are {text}'s own");
-        assert!(least == Prefix::LEAST || !alone(least - 1), "{least} digits are too many");
+        assert!(
+            least == Prefix::LEAST || !alone(least - 1),
+            "{least} digits are too many"
+        );
     }
 }

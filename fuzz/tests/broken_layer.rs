@@ -35,8 +35,14 @@ impl Storage for Broken {
 
     fn leave(&self, context: Context<'_>) -> Result<(), Failure> {
         match self.0 {
-            Flaw::NotLeft => Ok(drop(context)),
-            Flaw::ErrorHidden => Ok(drop(self.1.leave(context))),
+            Flaw::NotLeft => {
+                drop(context);
+                Ok(())
+            }
+            Flaw::ErrorHidden => {
+                let _ = self.1.leave(context);
+                Ok(())
+            }
             _ => self.1.leave(context),
         }
     }
@@ -83,7 +89,12 @@ fn rejected(flaw: Flaw) -> Option<usize> {
 #[test]
 fn broken_layers_are_rejected() {
     assert_eq!(rejected(Flaw::None), None);
-    for flaw in [Flaw::NotLeft, Flaw::NotRemoved, Flaw::OneKey, Flaw::ErrorHidden] {
+    for flaw in [
+        Flaw::NotLeft,
+        Flaw::NotRemoved,
+        Flaw::OneKey,
+        Flaw::ErrorHidden,
+    ] {
         let inputs = rejected(flaw);
         println!("{flaw:?}: after {inputs:?} inputs");
         assert!(inputs.is_some(), "{flaw:?} is not rejected");

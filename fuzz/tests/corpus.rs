@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 /// All files of a target's corpus, then `count` drawn inputs.
 fn all(target: &str, run: fn(&[u8]), count: usize, longest: usize) {
-    let corpus: PathBuf = [env!("CARGO_MANIFEST_DIR"), "corpus", target].iter().collect();
+    let corpus: PathBuf = [env!("CARGO_MANIFEST_DIR"), "corpus", target]
+        .iter()
+        .collect();
     let files = files([corpus]).expect("a corpus");
     assert!(!files.is_empty(), "the corpus of {target} is empty");
     for file in &files {
@@ -43,5 +45,5 @@ fn schedules() {
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 #[test]
 fn layers_vs_model() {
-    all("layers_vs_model", perkey_fuzz::layers::run, 5_000, 120);
+    all("layers_vs_model", perkey_fuzz::layers::run, 2_000, 120);
 }

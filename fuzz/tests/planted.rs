@@ -9,19 +9,22 @@ use perkey_fuzz::replay::files;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Its name, and what it does.
+type Target = (&'static str, fn(&[u8]));
+
 const INPUT: &str = "PERKEY_FUZZ_INPUT";
 
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[Target] = &[
     ("layers_vs_model", perkey_fuzz::layers::run),
     ("ops_vs_model", perkey_fuzz::ops::run),
 ];
 
 #[cfg(perkey_shuttle)]
-const TARGETS: &[(&str, fn(&[u8]))] = &[("schedules", perkey_fuzz::schedules::run)];
+const TARGETS: &[Target] = &[("schedules", perkey_fuzz::schedules::run)];
 
 #[cfg(perkey_loom)]
-const TARGETS: &[(&str, fn(&[u8]))] = &[];
+const TARGETS: &[Target] = &[];
 
 /// What such a process does; nothing in the one that all tests begin in.
 #[test]
@@ -30,7 +33,10 @@ fn one_input() {
         return;
     };
     let folder = file.parent().and_then(Path::file_name).expect("a folder");
-    let (_, run) = TARGETS.iter().find(|(name, _)| *name == folder).expect("a target");
+    let (_, run) = TARGETS
+        .iter()
+        .find(|(name, _)| *name == folder)
+        .expect("a target");
     run(&std::fs::read(&file).expect("a file that can be read"));
 }
 
@@ -48,13 +54,21 @@ fn passes(file: &Path, mutant: Option<&str>) -> bool {
 #[test]
 fn planted_bugs_are_found_and_nothing_else() {
     for (target, _) in TARGETS {
-        let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "planted", target].iter().collect();
+        let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "planted", target]
+            .iter()
+            .collect();
         let files = files([folder]).expect("inputs");
         assert!(files.len() >= 3, "{target}: {files:?}");
         for file in files {
-            let mutant = file.file_name().and_then(|name| name.to_str()).expect("a name");
+            let mutant = file
+                .file_name()
+                .and_then(|name| name.to_str())
+                .expect("a name");
             assert!(passes(&file, None), "{target}: a false alarm for {mutant}");
-            assert!(!passes(&file, Some(mutant)), "{target}: {mutant} is not found");
+            assert!(
+                !passes(&file, Some(mutant)),
+                "{target}: {mutant} is not found"
+            );
         }
     }
 }

@@ -102,8 +102,14 @@ impl Stack {
 
     /// Nothing is locked.
     fn check(&self) {
-        assert!(self.tables.iter().all(|table| table.is_empty()), "a key stays in use");
-        assert!(!self.locks.iter().any(|lock| lock.is_held()), "a lock stays held");
+        assert!(
+            self.tables.iter().all(|table| table.is_empty()),
+            "a key stays in use"
+        );
+        assert!(
+            !self.locks.iter().any(|lock| lock.is_held()),
+            "a lock stays held"
+        );
     }
 }
 

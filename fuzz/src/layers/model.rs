@@ -190,13 +190,13 @@ impl Model {
                 }
                 Out::Saw(old)
             }
-            Op::Insert(key, value) => match self.get(key) {
-                Some(old) => Out::Value(old),
-                None => {
-                    self.change(&[(*key, Some(value.clone()))])?;
-                    Out::Value(value.clone())
+            Op::Insert(key, value) => {
+                if let Some(old) = self.get(key) {
+                    return Ok(Out::Value(old));
                 }
-            },
+                self.change(&[(*key, Some(value.clone()))])?;
+                Out::Value(value.clone())
+            }
             Op::Rename(from, to) => {
                 let from = self.whole(from)?;
                 let value = self.get(&from).ok_or(Out::Unknown)?;

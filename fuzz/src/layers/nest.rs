@@ -4,7 +4,9 @@ use super::model::Model;
 use super::op::{caught, key, value, OnPurpose, Op, Out};
 use arbitrary::{Result, Unstructured};
 use perkey::storage::conformance::{Fault, Faults, How, Primitive, When};
-use perkey::storage::{BoxError, Bytes, Digest, DynStorage, Intent, Memory, Operation, PerKey, Scope, Storage};
+use perkey::storage::{
+    BoxError, Bytes, Digest, DynStorage, Intent, Memory, Operation, PerKey, Scope, Storage,
+};
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 
@@ -55,23 +57,27 @@ impl World {
         self.armed = false;
         self.faults.disarm();
         self.check();
-        assert_eq!(seen(&self.other), self.other_model.seen(), "the other store");
+        assert_eq!(
+            seen(&self.other),
+            self.other_model.seen(),
+            "the other store"
+        );
         result
     }
 
     fn step(&mut self, u: &mut Unstructured<'_>, depth: usize) -> Result<()> {
         match u.int_in_range(0..=7u8)? {
-            0 if depth < DEPTH => self.operation(u, depth),
-            1 if depth < DEPTH => self.update(u, depth),
-            2 if depth < DEPTH => self.insert(u, depth),
-            3 if depth == 0 => self.transfer(u),
+            0 if depth < DEPTH => self.operation(u, depth)?,
+            1 if depth < DEPTH => self.update(u, depth)?,
+            2 if depth < DEPTH => self.insert(u, depth)?,
+            3 if depth == 0 => self.transfer(u)?,
             _ => self.single(&Op::new(u)?),
-        }?;
+        }
         self.check();
         Ok(())
     }
 
-    fn single(&mut self, op: &Op) -> Result<()> {
+    fn single(&mut self, op: &Op) {
         let mut after = self.model.clone();
         let expected = after.run(op);
         let out = op.run(&self.store);
@@ -87,7 +93,6 @@ impl World {
             assert_eq!(out, expected, "{op:?}");
             self.model = after;
         }
-        Ok(())
     }
 
     /// An operation of several steps, with others inside.
@@ -95,7 +100,7 @@ impl World {
         let mut keys = vec![key(u)?, key(u)?];
         let how: u8 = u.arbitrary()?;
         keys.truncate(1 + usize::from(how % 2));
-        let write = how / 2 % 4 != 0;
+        let write = !(how / 2).is_multiple_of(4);
         let intent = if write { Intent::Write } else { Intent::Read };
         let store = self.store.clone();
         let mut entered = None;
@@ -104,11 +109,12 @@ impl World {
             Ok(Out::Done)
         });
         let Some(mut op) = entered else {
-            return self.fault_only(&out);
+            self.fault_only(&out);
+            return Ok(());
         };
         self.model.enter(if write { &keys } else { &[] });
         let body = self.body(u, depth, &keys, write, &mut op);
-        if !matches!(body, Ok(true)) || how / 8 % 4 == 0 {
+        if !matches!(body, Ok(true)) || (how / 8).is_multiple_of(4) {
             drop(op);
             self.model.take_back();
             return body.map(drop);
@@ -119,10 +125,9 @@ impl World {
     }
 
     /// Only a fault can be the reason.
-    fn fault_only(&mut self, out: &Out) -> Result<()> {
+    fn fault_only(&mut self, out: &Out) {
         assert!(matches!(out, Out::Fault(_)), "{out:?}");
         self.armed = false;
-        Ok(())
     }
 
     /// The newest operation has been left, or not.
@@ -251,10 +256,15 @@ impl World {
     fn update(&mut self, u: &mut Unstructured<'_>, depth: usize) -> Result<()> {
         let op = Op::new(u)?;
         let (Op::Append(name, _) | Op::Clear(name) | Op::Load(name) | Op::Evict(name)) = &op else {
-            return self.single(&op);
+            self.single(&op);
+            return Ok(());
         };
         let end: u8 = u.arbitrary()?;
-        let new = if end / 8 % 4 == 0 { None } else { Some(value(u)?) };
+        let new = if (end / 8).is_multiple_of(4) {
+            None
+        } else {
+            Some(value(u)?)
+        };
         let store = self.store.clone();
         let expected = self.model.whole(name);
         let mut called = None;
@@ -324,7 +334,8 @@ impl World {
     fn transfer(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let op = Op::new(u)?;
         let (Op::Load(name) | Op::Evict(name) | Op::Expand(name)) = &op else {
-            return self.single(&op);
+            self.single(&op);
+            return Ok(());
         };
         let out = match caught(|| self.store.transfer(name, &self.other).map(Out::Key)) {
             Out::Fault(_) => None,
@@ -340,7 +351,11 @@ impl World {
                 return Ok(());
             }
         };
-        if self.other_model.get(&key).is_some_and(|there| there != value) {
+        if self
+            .other_model
+            .get(&key)
+            .is_some_and(|there| there != value)
+        {
             self.armed &= out.is_some();
             assert!(out.is_none_or(|out| out == Out::Exists));
             return Ok(());

@@ -17,8 +17,13 @@ pub(super) enum Call {
 }
 
 impl Call {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Hash, Self::Eq, Self::Clone, Self::CloneFrom, Self::Drop];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Hash,
+        Self::Eq,
+        Self::Clone,
+        Self::CloneFrom,
+        Self::Drop,
+    ];
 }
 
 struct Trap {

@@ -149,11 +149,19 @@ fn with_table(table: &Arc<Table>, kind: u8, u: &mut Unstructured<'_>) {
 /// A table without users has no node, and all its slots.
 fn unused(table: &Table) {
     let nodes = || format!("{table:?}");
-    assert!(nodes().contains("overflow: 0"), "a node is left: {}", nodes());
+    assert!(
+        nodes().contains("overflow: 0"),
+        "a node is left: {}",
+        nodes()
+    );
     if table.capacity() < usize::from(KEYS) {
         let few = 0..KEYS.min(6);
         let _guards: Vec<_> = few.map(|key| table.lock(&Key::asking(key))).collect();
-        assert!(nodes().contains("overflow: 0"), "a slot is lost: {}", nodes());
+        assert!(
+            nodes().contains("overflow: 0"),
+            "a slot is lost: {}",
+            nodes()
+        );
     }
 }
 
@@ -220,45 +228,28 @@ impl<'t> Borrowed<'t> {
                 if let Some(handle) = one(&self.handles, arg) {
                     let (key, weak) = (handle.key().n, handle.downgrade());
                     let life = model(|m| m.life(key));
-                    self.weak.push(Weak { key, life, weak });
+                    let handle = weak;
+                    self.weak.push(Weak { key, life, handle });
                 }
             }
             9 => {
-                let weak = one(&self.weak, arg).map(|w| (w.key, w.weak.upgrade()));
+                let weak = one(&self.weak, arg).map(|w| (w.key, w.handle.upgrade()));
                 if let Some((key, Some(handle))) = weak {
                     self.keep_handle(handle, key);
                 }
             }
-            10 | 11 | 12 => self.drop_guard(arg, op),
+            10..=12 => self.drop_guard(arg, op),
             13 | 14 => self.drop_handle(arg, op == 14),
             15 => {
                 // Weak handles are forgotten: they keep nothing.
                 let _ = ManuallyDrop::new(pick(&mut self.weak, arg));
             }
-            16 => self.many(table, arg),
+            16 => many(table, arg),
             17 => {
-                self.try_many(table, arg);
+                try_many(table, arg);
             }
             _ => assert!(!format!("{table:?}").is_empty()),
         }
-    }
-
-    /// Several keys in one call; they go together.
-    fn many(&mut self, table: &'t Arc<Table>, arg: u8) {
-        let keys = some(arg);
-        if let Ok(guard) = table.lock_many(&keys) {
-            let held = keys.iter().all(|key| guard.contains(key) && table.is_held(key));
-            assert!(held, "all of them are held");
-            let all: BTreeSet<u8> = keys.iter().map(|key| key.n).collect();
-            let got: BTreeSet<u8> = guard.keys().map(|key| key.n).collect();
-            assert_eq!((got, guard.len()), (all.clone(), all.len()), "each once");
-        }
-    }
-
-    fn try_many(&mut self, table: &'t Arc<Table>, arg: u8) {
-        let keys = some(arg);
-        let guard = table.try_lock_many(&keys);
-        assert!(guard.is_some(), "no other thread is there");
     }
 
     fn drop_guard(&mut self, i: u8, op: u8) {
@@ -289,7 +280,12 @@ impl<'t> Borrowed<'t> {
 
     fn check(&mut self, table: &Table, learn: bool) {
         let alive = model(|m| m.alive());
-        assert_eq!(table.len(), alive, "alive: {:?}", model(|m| format!("{m:?}")));
+        assert_eq!(
+            table.len(),
+            alive,
+            "alive: {:?}",
+            model(|m| format!("{m:?}"))
+        );
         assert_eq!(table.is_empty(), alive == 0);
         let most = alive + table.capacity();
         assert!((alive..=most).contains(&live()), "{} keys", live());
@@ -304,7 +300,7 @@ impl<'t> Borrowed<'t> {
             assert_eq!(guard.depth(), depth, "the depth of {}", guard.key().n);
         }
         for weak in &mut self.weak {
-            let up = || weak.weak.upgrade().map(|h| h.key().n);
+            let up = || weak.handle.upgrade().map(|h| h.key().n);
             weak.life = owned::revived(weak.key, weak.life, learn, up);
         }
     }
@@ -327,4 +323,24 @@ fn some(arg: u8) -> Vec<Key> {
     let numbers = [arg % KEYS, arg / 3 % KEYS, arg / 7 % KEYS];
     let keys = numbers.into_iter().map(Key::asking);
     keys.take(2 + usize::from(arg % 2)).collect()
+}
+
+/// Several keys in one call; they go together.
+fn many(table: &Table, arg: u8) {
+    let keys = some(arg);
+    if let Ok(guard) = table.lock_many(&keys) {
+        let held = keys
+            .iter()
+            .all(|key| guard.contains(key) && table.is_held(key));
+        assert!(held, "all of them are held");
+        let all: BTreeSet<u8> = keys.iter().map(|key| key.n).collect();
+        let got: BTreeSet<u8> = guard.keys().map(|key| key.n).collect();
+        assert_eq!((got, guard.len()), (all.clone(), all.len()), "each once");
+    }
+}
+
+fn try_many(table: &Table, arg: u8) {
+    let keys = some(arg);
+    let guard = table.try_lock_many(&keys);
+    assert!(guard.is_some(), "no other thread is there");
 }

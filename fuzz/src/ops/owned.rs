@@ -13,7 +13,7 @@ pub(super) type Table = LockTable<Key, Pick>;
 pub(super) struct Weak<W> {
     pub(super) key: u8,
     pub(super) life: u64,
-    pub(super) weak: W,
+    pub(super) handle: W,
 }
 
 #[derive(Default)]
@@ -100,7 +100,10 @@ fn keep_handle(handle: OwnedKeyLock<Key, Pick>, asked: u8) {
 /// A handle that is not in the list while it is used, so that nobody drops it; counted all the same.
 fn lent<R>(i: u8, f: impl FnOnce(&OwnedKeyLock<Key, Pick>) -> R) -> Option<R> {
     let handle = with(|s| {
-        let one = s.handles.get(usize::from(i) % s.handles.len().max(1))?.clone();
+        let one = s
+            .handles
+            .get(usize::from(i) % s.handles.len().max(1))?
+            .clone();
         s.model.handle(one.key().n);
         Some(one)
     })?;
@@ -151,14 +154,15 @@ pub(super) fn step(op: u8, arg: u8) {
             if let Some((key, weak)) = lent(arg, |h| (h.key().n, h.downgrade())) {
                 with(|s| {
                     let life = s.model.life(key);
-                    s.weak.push(Weak { key, life, weak });
+                    let handle = weak;
+                    s.weak.push(Weak { key, life, handle });
                 });
             }
         }
         7 => {
             let weak = with(|s| {
                 let one = s.weak.get(usize::from(arg) % s.weak.len().max(1))?;
-                Some((one.key, one.weak.clone()))
+                Some((one.key, one.handle.clone()))
             });
             if let Some((key, handle)) = weak.and_then(|(key, weak)| Some((key, weak.upgrade()?))) {
                 keep_handle(handle, key);
@@ -210,7 +214,7 @@ pub(super) fn check(learn: bool) {
     for i in 0..count {
         let (key, life, weak) = with(|s| {
             let one = &s.weak[i];
-            (one.key, one.life, one.weak.clone())
+            (one.key, one.life, one.handle.clone())
         });
         let life = revived(key, life, learn, || weak.upgrade().map(|h| h.key().n));
         with(|s| s.weak[i].life = life);

@@ -64,7 +64,7 @@ pub fn run(data: &[u8]) {
     config.silence_warnings = true;
     config.failure_persistence = FailurePersistence::None; // the input is the schedule
     config.max_steps = MaxSteps::FailAfter(POINTS);
-    Runner::new(Fed::new(schedule), config).run(move || execute(&plan));
+    Runner::new(Fed::new(schedule.to_vec()), config).run(move || execute(&plan));
 }
 
 fn execute(plan: &Plan) {
@@ -102,7 +102,11 @@ fn execute(plan: &Plan) {
     }
     drop(fillers);
     drop(table);
-    end(Arc::into_inner(world).expect("all are joined"), others.len(), &registry);
+    end(
+        Arc::into_inner(world).expect("all are joined"),
+        others.len(),
+        &registry,
+    );
 }
 
 /// Nothing is left.

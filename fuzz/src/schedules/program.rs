@@ -51,7 +51,7 @@ impl Guard<'_> {
 /// A weak handle, and what is known of the life it is for.
 struct Weak<'t> {
     key: usize,
-    weak: WeakKeyLock<'t, Key>,
+    handle: WeakKeyLock<'t, Key>,
     /// [`Notes::deaths`] when it was made.
     deaths: usize,
     /// [`Task::breaks`] when it was made.
@@ -211,7 +211,7 @@ impl<'t> Task<'t> {
                         key,
                         deaths: w.notes.deaths(key),
                         breaks: self.breaks[key],
-                        weak: handle.downgrade(),
+                        handle: handle.downgrade(),
                         over: false,
                     });
                 }
@@ -238,7 +238,10 @@ impl<'t> Task<'t> {
             }
             16 => self.many(arg),
             17 => {
-                assert_eq!(table.is_held(asked), self.guards.iter().any(|g| g.key() == key));
+                assert_eq!(
+                    table.is_held(asked),
+                    self.guards.iter().any(|g| g.key() == key)
+                );
                 let _ = (table.is_locked(asked), table.len()); // answers about the past
             }
             _ => self.whole_life(key),
@@ -255,23 +258,26 @@ impl<'t> Task<'t> {
         let alive = self.mine[key] > 0 && self.breaks[key] == weak.breaks;
         let over = weak.over || notes.deaths(key) > weak.deaths;
         notes.comes(key);
-        match weak.weak.upgrade() {
-            Some(handle) => {
-                assert!(!over, "a weak handle of key {key} came back after its life");
-                let again = weak.weak.upgrade();
-                assert!(again.is_some(), "key {key} is alive by what it has just given");
-                drop(again);
-                // From here on its life lasts as long as this handle does, at least.
-                weak.breaks = self.breaks[key];
-                weak.deaths = notes.deaths(key);
-                self.got(key, handle);
-            }
-            None => {
-                assert!(!alive, "key {key} is alive, and its weak handle does not know");
-                weak.over = true;
-                notes.goes(key);
-            }
-        }
+        let Some(handle) = weak.handle.upgrade() else {
+            assert!(
+                !alive,
+                "key {key} is alive, and its weak handle does not know"
+            );
+            weak.over = true;
+            notes.goes(key);
+            return;
+        };
+        assert!(!over, "a weak handle of key {key} came back after its life");
+        let again = weak.handle.upgrade();
+        assert!(
+            again.is_some(),
+            "key {key} is alive by what it has just given"
+        );
+        drop(again);
+        // From here on its life lasts as long as this handle does, at least.
+        weak.breaks = self.breaks[key];
+        weak.deaths = notes.deaths(key);
+        self.got(key, handle);
     }
 
     /// Several keys in one call, if they are to be had.
@@ -288,7 +294,9 @@ impl<'t> Task<'t> {
                 let before = self.guards.iter().filter(|g| g.key() == *key).count();
                 w.notes.taken(*key, before + 1);
             }
-            both.iter().for_each(|key| w.notes.given_back(*key));
+            for key in both {
+                w.notes.given_back(key);
+            }
             drop(guard);
         }
         w.notes.goes(a);

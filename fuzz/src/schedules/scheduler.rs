@@ -48,9 +48,9 @@ pub(super) struct Fed {
 }
 
 impl Fed {
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self {
-            bytes: bytes.to_vec().into_iter(),
+            bytes: bytes.into_iter(),
             left: Some(0),
             begun: false,
         }
@@ -61,7 +61,9 @@ impl Fed {
         let awake: Vec<TaskId> = ids(runnable.iter().filter(|task| task.runnable()));
         let Some(who) = self.bytes.next() else {
             self.left = None;
-            let next = awake.iter().find(|task| now.is_some_and(|now| **task > now));
+            let next = awake
+                .iter()
+                .find(|task| now.is_some_and(|now| **task > now));
             return *next.unwrap_or(&awake[0]);
         };
         let long = self.bytes.next().unwrap_or(u8::MAX);
@@ -85,7 +87,12 @@ impl Scheduler for Fed {
         (!std::mem::replace(&mut self.begun, true)).then(|| Schedule::new(0))
     }
 
-    fn next_task(&mut self, runnable: &[&Task], now: Option<TaskId>, yields: bool) -> Option<TaskId> {
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        now: Option<TaskId>,
+        yields: bool,
+    ) -> Option<TaskId> {
         let from = now.map(passes);
         let awake = |task: TaskId| runnable.iter().any(|t| t.id() == task && t.runnable());
         if let Some(now) = now.filter(|now| !yields && awake(*now)) {

@@ -161,7 +161,10 @@ impl Notes {
     pub(super) fn taken(&self, key: usize, depth: usize) {
         let me = shuttle::current::me();
         let mut note = lock(&self.0[key]);
-        assert!(note.holder.is_none_or(|h| h == me), "two holders of key {key}");
+        assert!(
+            note.holder.is_none_or(|h| h == me),
+            "two holders of key {key}"
+        );
         note.holder = Some(me);
         note.depth += 1;
         assert_eq!(depth, note.depth, "the depth of key {key}");
@@ -189,7 +192,11 @@ impl Notes {
     pub(super) fn verify(&self) {
         for (key, note) in self.0.iter().enumerate() {
             let note = lock(note);
-            assert_eq!((note.holder, note.depth, note.users), (None, 0, 0), "key {key}");
+            assert_eq!(
+                (note.holder, note.depth, note.users),
+                (None, 0, 0),
+                "key {key}"
+            );
             assert_eq!(note.value, note.taken, "a change of key {key} was lost");
         }
     }
