@@ -8,6 +8,8 @@ use std::process::Command;
 #[path = "common/program.rs"]
 mod program;
 
+use tempfile::TempDir;
+
 #[track_caller]
 fn lines(example: &str) -> Vec<String> {
     let out = program::finish(Command::new(program::program(example)));
@@ -52,4 +54,87 @@ fn a_memoised_function_is_computed_once_by_sixteen_threads_after_a_failure() {
     );
     assert_eq!(lines[2], "the others: 15 answers, all equal: true");
     assert_eq!(lines[3], "asked again: 17984, after 0 more runs");
+}
+
+/// `soak` for so many minutes, in rounds of a quarter of a second.
+fn soak(minutes: &str, more: &[&str]) -> (program::Output, String) {
+    let dir = TempDir::new().unwrap();
+    let svg = dir.path().join("soak.svg");
+    let mut command = Command::new(program::program("soak"));
+    command
+        .args(["--minutes", minutes, "--round", "0.25", "--seed", "7"])
+        .arg("--svg")
+        .arg(&svg)
+        .args(more);
+    let out = program::finish(command);
+    (out, std::fs::read_to_string(svg).unwrap_or_default())
+}
+
+/// I1, I3, I5, I8, I9, and that it looks at what it says.
+#[test]
+fn a_short_soak_finds_nothing_and_says_what_it_did() {
+    let (out, svg) = soak("0.05", &[]);
+    assert!(
+        out.status.success() && out.stderr.is_empty(),
+        "{}{}",
+        out.stdout,
+        out.stderr
+    );
+    let lines: Vec<_> = out.stdout.lines().collect();
+    let seconds = lines.iter().filter(|l| l.contains("operations"));
+    let sound = |l: &&&str| {
+        ["threads", "waits", "0 overlaps", "heap", "resident"]
+            .iter()
+            .all(|w| l.contains(w))
+    };
+    assert!(seconds.clone().count() > 1, "{}", out.stdout);
+    assert_eq!(seconds.clone().filter(sound).count(), seconds.count());
+    assert!(out.stdout.contains(" 0 violations"), "{}", out.stdout);
+    // What every run has some of.
+    let happened = lines.iter().find(|l| l.contains("panics of keys")).unwrap();
+    for what in [
+        "panics while holding",
+        "panics of keys",
+        "upgrades",
+        "upgrades of the dead",
+        "handles from others",
+        "threads",
+    ] {
+        let n = happened
+            .split(", ")
+            .find_map(|part| part.strip_suffix(what)?.trim().parse::<u64>().ok());
+        assert!(n > Some(0), "{what}: {happened}");
+    }
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for word in ["operations", "waits", "live heap", "resident", "threads"] {
+        assert!(svg.contains(word), "{word} is not drawn");
+    }
+}
+
+/// The broken twins: each is found, and said by its invariant.
+#[test]
+fn a_soak_that_does_something_wrong_finds_it() {
+    for (broken, minutes, found) in [
+        (
+            "overlap",
+            "1",
+            "I1, two threads inside of key 0 of `one key`",
+        ),
+        (
+            "forget",
+            "1",
+            "I5, `four keys`: 1 keys are alive and nobody uses them",
+        ),
+        ("memory", "0.15", "I8, live heap: at most"),
+        ("hang", "1", "I6, "),
+    ] {
+        let (out, svg) = soak(minutes, &["--patience", "2", "--broken", broken]);
+        assert_eq!(out.status.code(), Some(1), "{broken}: {}", out.stdout);
+        assert!(
+            out.stderr.contains(&format!("VIOLATION: {found}")),
+            "{broken}: {}",
+            out.stderr
+        );
+        assert!(!out.stdout.contains(" 0 violations") && svg.starts_with("<svg"));
+    }
 }

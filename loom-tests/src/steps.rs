@@ -22,12 +22,16 @@ const MODELS: &[&str] = &[
     "loom-tests",
     "-p",
     "bank",
+    "-p",
+    "perkey-fuzz",
     "--all-targets",
     "--",
     "-D",
     "warnings",
 ];
 const BANK: &[&str] = &["test", "--release", "-p", "bank"];
+/// The corpus of the fuzz targets, what they have found, and the planted bugs that they find.
+const FUZZ: &[&str] = &["test", "--release", "-p", "perkey-fuzz"];
 
 #[rustfmt::skip]
 pub(crate) const STEPS: &[Step] = &[
@@ -40,6 +44,9 @@ pub(crate) const STEPS: &[Step] = &[
     Step("tests", "", "", &["test", "--release", "-p", "perkey", "--no-fail-fast"]),
     Step("tests without optimisation", "", "", &["test", "-p", "perkey", "--lib", "--test", "api", "--test", "foreign", "--test", "storage_nested", "--test", "storage_order", "--test", "storage_transfer"]),
     Step("the ends of the counts", "--cfg perkey_mutant --cfg perkey_small", "small", &["test", "--release", "-p", "perkey", "--test", "widths"]),
+    Step("fuzz targets", "", "", FUZZ),
+    Step("fuzz targets with planted bugs", "--cfg perkey_mutant", "threads", FUZZ),
+    Step("fuzz targets under shuttle", SHUTTLE, "shuttle", FUZZ),
     Step("a user's model", "", "", BANK),
     Step("a user's model under shuttle", SHUTTLE, "shuttle", BANK),
     Step("a user's model under loom", LOOM, "loom", BANK),

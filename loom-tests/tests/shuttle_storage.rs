@@ -1,5 +1,5 @@
 //! The layers, and the store in memory, under random and PCT schedules: the concurrent parts of the conformance suite, 10,000 schedules of each
-//! kind. Each schedule has programs of its own, drawn with shuttle's numbers.
+//! kind, and 100,000 of those that judge histories with `PERKEY_FULL`. Each schedule has programs of its own, drawn with shuttle's numbers.
 //!
 //! S1–S7 of DESIGN.md, section 14; traps 28, 29, 33 – 35. Linearizability is judged by the suite. The twins that are broken outside of the crate are
 //! below; those inside are in `suite.rs`. See `shuttle_common` for seeds and replays.
@@ -18,7 +18,7 @@ use perkey::storage::{
 use perkey::{ReentrantLock, ReentrantLockGuard};
 use shuttle::sync::Mutex;
 use shuttle::thread;
-use shuttle_common::{check, from_env};
+use shuttle_common::{check, check_histories, from_env};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -36,25 +36,25 @@ fn serializing() -> Serializing<Memory> {
 
 #[test]
 fn histories_bare() {
-    check("histories_bare", || {
+    check_histories("histories_bare", || {
         histories(Memory::new, Promise::Nothing)
     });
 }
 
 #[test]
 fn histories_per_key() {
-    check("histories_per_key", || histories(per_key, Promise::PerKey));
+    check_histories("histories_per_key", || histories(per_key, Promise::PerKey));
 }
 
 #[test]
 fn histories_serializing() {
     let name = "histories_serializing";
-    check(name, || histories(serializing, Promise::Serial));
+    check_histories(name, || histories(serializing, Promise::Serial));
 }
 
 #[test]
 fn histories_of_stacks() {
-    check("histories_of_stacks", || {
+    check_histories("histories_of_stacks", || {
         let make = || Traced::new("outer", PerKey::new(Traced::new("inner", Memory::new())));
         histories(make, Promise::PerKey);
         histories(|| Serializing::new(per_key()), Promise::Serial);
@@ -64,7 +64,7 @@ fn histories_of_stacks() {
 /// Trap 29: clones, and two stores over one root, share their locks.
 #[test]
 fn histories_of_handles() {
-    check("histories_of_handles", || {
+    check_histories("histories_of_handles", || {
         let clones = || {
             let store = per_key();
             [store.clone(), store]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `PERKEY_SEED` | another seed than the fixed one |
 //! | `PERKEY_SCHEDULES` | another number of schedules per scheduler than 10,000 |
+//! | `PERKEY_FULL` | 100,000 schedules per scheduler, where histories are judged |
 //! | `PERKEY_PERSIST` | a directory for the schedule of a failure, instead of printing it |
 //! | `PERKEY_REPLAY` | a file from there: run just this schedule of the test that is named on the command line |
 #![allow(dead_code, unreachable_pub)] // each test uses a part of it
@@ -51,6 +52,16 @@ pub fn config(max_steps: usize) -> Config {
 
 /// Runs `body` under random and PCT schedules and prints how many; or replays one.
 pub fn check(name: &str, body: impl Fn() + Send + Sync + 'static) {
+    schedules(name, 10_000, body);
+}
+
+/// [`check`] for a test whose histories are judged: with `PERKEY_FULL`, that is by `cargo shuttle -- --full`, it runs 100,000 of each kind.
+pub fn check_histories(name: &str, body: impl Fn() + Send + Sync + 'static) {
+    let full = std::env::var_os("PERKEY_FULL").is_some();
+    schedules(name, if full { 100_000 } else { 10_000 }, body);
+}
+
+fn schedules(name: &str, default: u64, body: impl Fn() + Send + Sync + 'static) {
     if let Ok(file) = std::env::var("PERKEY_REPLAY") {
         println!("{name}: replaying {file}");
         shuttle::replay_from_file(body, file);
@@ -60,7 +71,7 @@ pub fn check(name: &str, body: impl Fn() + Send + Sync + 'static) {
         std::env::var_os("SHUTTLE_RANDOM_SEED").is_none(),
         "SHUTTLE_RANDOM_SEED would replace PERKEY_SEED"
     );
-    let n = usize::try_from(from_env("PERKEY_SCHEDULES", 10_000)).unwrap();
+    let n = usize::try_from(from_env("PERKEY_SCHEDULES", default)).unwrap();
     let seed = seed();
     let body = Arc::new(body);
     let begin = Instant::now();

@@ -1,0 +1,21 @@
+//! The fuzz targets of perkey: each is a function of bytes that panics if something is wrong.
+//!
+//! | target | build | what the bytes are |
+//! |---|---|---|
+//! | [`keys`] | any | text, near the digits of keys |
+//! | `ops_vs_model` | ordinary | a history of one thread on one table |
+//! | `layers_vs_model` | ordinary | a stack of layers, a history of one thread on it, faults |
+//! | `schedules` | `--cfg perkey_shuttle` | programs for two to four threads, and their schedule |
+//!
+//! `fuzz_targets` has the entry points for libFuzzer; without it they replay files. `tests/corpus.rs` runs the same functions over the
+//! corpus in the repository.
+#![forbid(unsafe_code)]
+
+pub mod keys;
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+pub mod layers;
+#[cfg(not(any(perkey_loom, perkey_shuttle)))]
+pub mod ops;
+pub mod replay;
+#[cfg(perkey_shuttle)]
+pub mod schedules;
