@@ -269,5 +269,4 @@ fn drain<K>(bucket: &Bucket<K>, junk: &mut Junk<K>) -> bool {
             Ordering::Relaxed,
         )
         .is_ok()
-        || mutant("drained_twice")
 }
