@@ -225,7 +225,7 @@ impl<K: fmt::Debug, S> fmt::Debug for OwnedKeyGuard<K, S> {
     }
 }
 
-/// A [`KeyLock`](crate::KeyLock) that keeps its table alive.
+/// A [`KeyLock`] that keeps its table alive.
 ///
 /// ```
 /// use perkey::{LockTable, OwnedKeyLock};
