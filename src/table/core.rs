@@ -96,6 +96,14 @@ impl<K> Core<K> {
         &self.buckets[at]
     }
 
+    /// Where a key with this hash is looked for: the bucket, its stamp, and after that the slots that have the hash.
+    #[inline]
+    pub(super) fn place(&self, hash: u64) -> (&Bucket<K>, u64, u32) {
+        let bucket = self.bucket(hash);
+        let stamp = bucket.stamp();
+        (bucket, stamp, bucket.having(hash))
+    }
+
     pub(super) fn buckets(&self) -> impl Iterator<Item = &Bucket<K>> {
         self.buckets.iter().map(|b| &**b)
     }
