@@ -8,8 +8,8 @@ mod common;
 #[path = "common/history/mod.rs"]
 mod history;
 
-use common::{Dice as Seeds, Pick};
-use history::{judge, Dice, Line, Op, Ret, World, THREADS};
+use common::{Dice, Pick};
+use history::{judge, Line, Op, Ret, World, THREADS};
 use perkey::LockTable;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -50,7 +50,7 @@ impl Hash for Slow {
 }
 
 /// One history: on so many keys, beside so many others that are alive all the time.
-fn one(seeds: &mut Seeds, keys: u64, hash: Pick, others: u64) -> Vec<Line> {
+fn one(seeds: &mut Dice, keys: u64, hash: Pick, others: u64) -> Vec<Line> {
     let table = Arc::new(LockTable::with_capacity_and_hasher(0, hash));
     let held: Vec<_> = (100..100 + others)
         .map(|k| table.handle_owned(&Slow(k)))
@@ -69,7 +69,7 @@ fn one(seeds: &mut Seeds, keys: u64, hash: Pick, others: u64) -> Vec<Line> {
             let tasks: Vec<_> = (0..FOLLOWERS)
                 .map(|me| {
                     let length = 1 + seeds.below(LENGTH) as usize;
-                    let dice = Dice(seeds.next());
+                    let dice = fastrand::Rng::with_seed(seeds.next());
                     s.spawn(move || {
                         begin(ready);
                         world.follow(me, length, dice);
@@ -110,13 +110,13 @@ fn overlaps(lines: &[Line]) -> bool {
     })
 }
 
-fn histories(name: &str, keys: u64, hash: Pick, others: impl Fn(&mut Seeds) -> u64) {
+fn histories(name: &str, keys: u64, hash: Pick, others: impl Fn(&mut Dice) -> u64) {
     let n = match std::env::var_os("PERKEY_FULL") {
         Some(_) => 100_000,
         None if cfg!(debug_assertions) => 1_000,
         None => 10_000,
     };
-    let mut seeds = Seeds(0x0068_6973_746f_7279);
+    let mut seeds = Dice(0x0068_6973_746f_7279);
     let mut overlapped = 0;
     for round in 0..n {
         let others = others(&mut seeds);

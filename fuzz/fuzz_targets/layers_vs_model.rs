@@ -1,17 +1,8 @@
 //! `layers_vs_model`: see the library.
 #![cfg_attr(all(fuzzing, not(any(perkey_loom, perkey_shuttle))), no_main)]
 
-#[cfg(all(fuzzing, not(any(perkey_loom, perkey_shuttle))))]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| perkey_fuzz::layers::run(data));
-
-/// Replays files.
-#[cfg(not(any(fuzzing, perkey_loom, perkey_shuttle)))]
-fn main() {
-    perkey_fuzz::replay::main(perkey_fuzz::layers::run);
-}
-
-/// Not there in this build.
-#[cfg(any(perkey_loom, perkey_shuttle))]
-fn main() {
-    eprintln!("layers_vs_model runs in an ordinary build");
-}
+perkey_fuzz::entry!(
+    layers,
+    not(any(perkey_loom, perkey_shuttle)),
+    "an ordinary build"
+);

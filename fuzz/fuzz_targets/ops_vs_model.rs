@@ -1,17 +1,8 @@
 //! `ops_vs_model`: see the library.
 #![cfg_attr(all(fuzzing, not(any(perkey_loom, perkey_shuttle))), no_main)]
 
-#[cfg(all(fuzzing, not(any(perkey_loom, perkey_shuttle))))]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| perkey_fuzz::ops::run(data));
-
-/// Replays files.
-#[cfg(not(any(fuzzing, perkey_loom, perkey_shuttle)))]
-fn main() {
-    perkey_fuzz::replay::main(perkey_fuzz::ops::run);
-}
-
-/// Not there in this build.
-#[cfg(any(perkey_loom, perkey_shuttle))]
-fn main() {
-    eprintln!("ops_vs_model runs in an ordinary build");
-}
+perkey_fuzz::entry!(
+    ops,
+    not(any(perkey_loom, perkey_shuttle)),
+    "an ordinary build"
+);

@@ -19,3 +19,24 @@ pub mod ops;
 pub mod replay;
 #[cfg(perkey_shuttle)]
 pub mod schedules;
+
+/// The entry point of a target, in the builds that it is for: libFuzzer's, or one that replays files.
+#[macro_export]
+macro_rules! entry {
+    ($target:ident, $builds:meta, $where:literal) => {
+        #[cfg(all(fuzzing, $builds))]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| perkey_fuzz::$target::run(data));
+
+        /// Replays files.
+        #[cfg(all(not(fuzzing), $builds))]
+        fn main() {
+            perkey_fuzz::replay::main(perkey_fuzz::$target::run);
+        }
+
+        /// Not there in this build.
+        #[cfg(not($builds))]
+        fn main() {
+            eprintln!("{} runs in {}", stringify!($target), $where);
+        }
+    };
+}

@@ -38,16 +38,11 @@ pub fn main(run: fn(&[u8])) {
 
 /// `count` inputs of up to `longest` bytes, the same every time.
 pub fn drawn(seed: u64, count: usize, longest: usize) -> impl Iterator<Item = Vec<u8>> {
-    let mut dice = seed | 1;
-    let mut throw = move || {
-        // xorshift64
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        dice >> 20
-    };
+    let mut dice = fastrand::Rng::with_seed(seed);
     (0..count).map(move |_| {
-        let length = throw() % (longest as u64 + 1);
-        (0..length).map(|_| throw().to_le_bytes()[0]).collect()
+        let length = dice.usize(..=longest);
+        std::iter::repeat_with(|| dice.u8(..))
+            .take(length)
+            .collect()
     })
 }

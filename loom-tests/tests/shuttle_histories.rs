@@ -11,7 +11,7 @@ mod shuttle_common;
 #[path = "../../tests/common/history/mod.rs"]
 mod history;
 
-use history::{judge, Dice, Line, Op, World, THREADS};
+use history::{judge, Line, Op, World, THREADS};
 use perkey::model::tick;
 use shuttle::rand::{thread_rng, RngCore};
 use shuttle::thread;
@@ -97,7 +97,7 @@ fn one(
     let start = || {
         let tasks = (0..FOLLOWERS).map(|me| {
             let (world, length) = (world.clone(), 1 + below(LENGTH));
-            let dice = Dice(thread_rng().next_u64());
+            let dice = fastrand::Rng::with_seed(thread_rng().next_u64());
             thread::spawn(move || world.follow(me, length, dice))
         });
         tasks.collect::<Vec<_>>()

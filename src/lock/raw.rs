@@ -1,7 +1,7 @@
 //! Owner, depth, taking and giving back: the lock without data.
 
 use crate::lock::wait::Side;
-use crate::lock::word::{self, LOCKED, OVERFLOW, PARKED, WEAK};
+use crate::lock::word::{self, ENDING, LOCKED, PARKED};
 use crate::mutant::mutant;
 use crate::owner::{self, Owner, DEPTH_MAX};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -137,7 +137,7 @@ impl RawLock {
         self.clear_owner();
         // ORDERING: Acquire, as the failure below.
         let w = start(&self.word, usual, Ordering::Acquire);
-        if w & (PARKED | WEAK | OVERFLOW) != 0 {
+        if w & (PARKED | ENDING) != 0 {
             return Err(w);
         }
         // ORDERING: Release on success, partner of every Acquire that takes this lock, claims this entry or finds it gone (I1,

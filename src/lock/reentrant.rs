@@ -267,10 +267,16 @@ impl<T: ?Sized> ReentrantLockGuard<'_, T> {
     /// });
     /// ```
     pub fn unlock_fair(self) {
-        if let Err(w) = self.lock.raw.unlock(0, LOCKED) {
-            self.lock.raw.unlock_rest(0, w, true);
-        }
+        self.release(true);
         std::mem::forget(self);
+    }
+
+    /// Gives one level back, which is the guard's.
+    #[inline]
+    fn release(&self, fair: bool) {
+        if let Err(w) = self.lock.raw.unlock(0, LOCKED) {
+            self.lock.raw.unlock_rest(0, w, fair);
+        }
     }
 }
 
@@ -285,9 +291,7 @@ impl<T: ?Sized> Deref for ReentrantLockGuard<'_, T> {
 impl<T: ?Sized> Drop for ReentrantLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if let Err(w) = self.lock.raw.unlock(0, LOCKED) {
-            self.lock.raw.unlock_rest(0, w, false);
-        }
+        self.release(false);
     }
 }
 

@@ -105,11 +105,14 @@ pub(crate) const fn promoted(w: u64) -> u64 {
     w & (LOCKED | OVERFLOW) | MEMBER | USER
 }
 
+/// With one of these, something may end with a reference: see `settle`.
+pub(crate) const ENDING: u64 = WEAK | OVERFLOW;
+
 /// What `w` becomes once a reference has been taken off: the life ends with the last user, and a node of the chain dies
 /// with its last reference.
 #[inline]
 pub(crate) const fn settle(w: u64) -> u64 {
-    if w & (WEAK | OVERFLOW) == 0 {
+    if w & ENDING == 0 {
         return w; // the usual case, as a branch: foretold, where what follows has to be waited for
     }
     let w = if users(w) == 0 { w & !WEAK } else { w };
@@ -120,7 +123,7 @@ pub(crate) const fn settle(w: u64) -> u64 {
     }
 }
 
-/// What `w` becomes once the lock and `unit` references have been given back; to be settled yet, if it is `WEAK` or `OVERFLOW`. A
+/// What `w` becomes once the lock and `unit` references have been given back; to be settled yet, if it is `ENDING`. A
 /// publication that nobody has promoted since (its holder need not) becomes the idle member that promotion and release would have left.
 #[inline]
 pub(crate) fn released(w: u64, unit: u64) -> u64 {

@@ -95,6 +95,14 @@ impl<K> Core<K> {
         view.is_some_and(|view| view.iter().any(|segment| segment.array.iter().any(&mut f)))
     }
 
+    /// Where a key with this hash is looked for first: the bucket, its stamp, and after that the slots that have the hash.
+    #[inline]
+    pub(super) fn place(&self, hash: u64) -> (&Bucket<K>, u64, u32) {
+        let bucket = self.first.bucket(hash);
+        let stamp = bucket.stamp();
+        (bucket, stamp, bucket.having(hash))
+    }
+
     pub(super) fn slots(&self) -> usize {
         let view = self.segments.view();
         let more: usize = view.map_or(0, |view| view.iter().map(|s| s.array.len()).sum());

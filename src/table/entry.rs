@@ -201,11 +201,11 @@ impl<K> Entry<K> {
     /// Adds a user. The caller keeps the entry alive.
     pub(super) fn add_user(&self) -> Result<(), Exhausted> {
         let mut w = guess(self.word());
+        if word::phase(w) == READY && !mutant("user_of_the_unpromoted") {
+            self.promote_from(w); // stamped, or nobody would keep it alive
+            w = guess(self.word());
+        }
         loop {
-            if word::phase(w) == READY && !mutant("user_of_the_unpromoted") {
-                self.promote_from(w); // stamped, or nobody would keep it alive
-                w = guess(self.word());
-            }
             if word::users(w) >= COUNT_MAX {
                 return Err(Exhausted::References);
             }

@@ -62,7 +62,7 @@ pub(super) struct Claim<'t, K> {
 impl<'t, K> Claim<'t, K> {
     /// Claims a slot that is free or idle. Each is tried once, in turn from the one after the last insertion's on: keys leave
     /// in the order in which they came, and none leaves before all slots are taken.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot(core: &'t Core<K>, bucket: &Bucket<K>, seen: u64) -> Option<Self> {
         // Any order is right. A model with two slots has to take slots over more often than they would be in turn.
         let mut place = if cfg!(perkey_loom) {
@@ -169,7 +169,7 @@ impl<'t, K> Claim<'t, K> {
     }
 
     /// Publishes the entry and puts the bucket's stamp on it, from `seen`. `Ok(false)`: another insertion came first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
         if self.place == stamp::CHAIN {
             return self.publish_node(seen, me, locked);
@@ -210,7 +210,7 @@ impl<'t, K> Claim<'t, K> {
     }
 
     /// Makes the entry *ready* with the number `seq`; returns its word.
-    #[inline]
+    #[inline(always)]
     fn ready(&self, seq: u64, seen: u64, me: Owner, locked: bool) -> Result<u64, Exhausted> {
         if seq > SEQ_MAX && !mutant("generations_unchecked") {
             return Err(Exhausted::Generations);
@@ -229,7 +229,7 @@ impl<'t, K> Claim<'t, K> {
 
     /// Puts the stamp of the publication `ready` on the bucket, from `seen`. `false`: another insertion came first, and the
     /// place is claimed as before.
-    #[inline]
+    #[inline(always)]
     fn stamp(&self, seen: u64, ready: u64) -> bool {
         let entry = self.entry();
         let seq = word::seq(ready);

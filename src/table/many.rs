@@ -313,16 +313,6 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         let locks: Result<Vec<_>, _> = keys.into_iter().map(|key| self.refer(key)).collect();
         self.core.take_all(locks?, patience)
     }
-
-    /// A handle on the key's lock, or what is at its end.
-    fn refer<Q>(&self, key: &Q) -> Result<KeyLock<'_, K>, Exhausted>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let (hash, hold) = self.reference(key)?;
-        Ok(KeyLock { hold, hash })
-    }
 }
 
 /// Why an attempt ended.

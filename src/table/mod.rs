@@ -41,7 +41,6 @@ use crate::sync::time::Instant;
 use crate::RandomState;
 use bucket::Bucket;
 use entry::Got;
-use guard::Hold;
 use insert::Source;
 use search::Query;
 use std::borrow::Borrow;
@@ -519,10 +518,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        match self.reference(key) {
-            Ok((hash, hold)) => KeyLock { hold, hash },
-            Err(e) => e.panic(),
-        }
+        self.refer(key).unwrap_or_else(|e| e.panic())
     }
 
     /// Does any thread hold `key`? An answer about the past, unless it is this thread. Lock-free.
@@ -579,18 +575,12 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     {
         let hash = self.hasher.hash_one(key);
         let me = Owner::current();
-        let bucket = self.core.first.bucket(hash);
-        let seen = bucket.stamp();
-        let slots = bucket.having(hash);
+        let (bucket, seen, slots) = self.core.place(hash);
         let eq = |k: &K| k.borrow() == key;
         if let Some(guard) = self.core.first_try(bucket, slots, me, eq) {
             return Ok(Some(guard));
         }
-        let want = match patience {
-            Patience::No => Want::Try,
-            Patience::Until(_) => Want::Lock,
-        };
-        self.acquire_slow(bucket, seen, slots, hash, me, want, key, patience, source)
+        self.acquire_slow(bucket, seen, slots, hash, me, key, patience, source)
     }
 
     /// `acquire`, when the first try has not done it. Everything comes in by value, so that the first try keeps it in registers.
@@ -603,7 +593,6 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         slots: u32,
         hash: u64,
         me: Owner,
-        want: Want,
         key: &Q,
         patience: Patience,
         mut source: impl Source<K>,
@@ -612,6 +601,10 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        let want = match patience {
+            Patience::No => Want::Try,
+            Patience::Until(_) => Want::Lock,
+        };
         let eq = |k: &K| k.borrow() == key;
         let query = Query { hash, me, want, eq };
         let got = self
@@ -627,19 +620,18 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         })
     }
 
-    /// One user of the key's entry, with the hash of the key.
-    fn reference<Q>(&self, key: &Q) -> Result<(u64, Hold<'_, K>), Exhausted>
+    /// A handle on the key's lock, or what is at its end.
+    fn refer<Q>(&self, key: &Q) -> Result<KeyLock<'_, K>, Exhausted>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let query = self.query(key, Want::Handle);
-        let bucket = self.core.first.bucket(query.hash);
-        let seen = bucket.stamp();
-        let slots = bucket.having(query.hash);
+        let hash = query.hash;
+        let (bucket, seen, slots) = self.core.place(hash);
         let source = &mut Borrowed(key);
         match self.core.acquire(bucket, seen, slots, &query, source) {
-            Ok(Got::Used(hold)) => Ok((query.hash, hold)),
+            Ok(Got::Used(hold)) => Ok(KeyLock { hold, hash }),
             Ok(_) => unreachable!("a handle is a user"),
             Err(Refused::Exhausted(e)) => Err(e),
             Err(Refused::WrongKey(_)) => unreachable!("a key that is cloned is not checked"),

@@ -11,7 +11,7 @@ mod model;
 mod task;
 
 pub use model::{Op, Ret, THREADS};
-pub use task::{Dice, World};
+pub use task::World;
 
 use model::Model;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester};

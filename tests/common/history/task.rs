@@ -1,6 +1,7 @@
 //! What one thread of a history does.
 
 use super::{History, Line, Op, Ret};
+use fastrand::Rng;
 use perkey::{
     KeyGuard, KeyLock, LockTable, OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock, WeakKeyLock,
 };
@@ -8,24 +9,6 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// A small generator of pseudo-random numbers (splitmix64).
-#[derive(Clone, Debug)]
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-}
 
 /// A weak handle, with the number of its key and its own.
 type Numbered<W> = (usize, usize, W);
@@ -66,7 +49,7 @@ enum Weak<'t, K, S> {
 struct Task<'t, K, S> {
     world: &'t World<K, S>,
     me: usize,
-    dice: Dice,
+    dice: Rng,
     guards: Vec<(usize, Guard<'t, K, S>)>,
     strong: Vec<(usize, Strong<'t, K, S>)>,
     weak: Vec<Numbered<Weak<'t, K, S>>>,
@@ -92,7 +75,7 @@ where
     /// Thread `me` begins, with a weak handle of key 0 for each of the others; lets `others` do theirs and drops the handle meanwhile; and looks at everything when
     /// they have `ended`.
     pub fn lead<T>(&self, me: usize, begin: impl FnOnce() -> T, ended: impl FnOnce(T)) {
-        let mut task = self.task(me, Dice(0));
+        let mut task = self.task(me, Rng::with_seed(0));
         task.handle(0, true);
         task.downgrade(0);
         for (key, n, weak) in task.weak.drain(..) {
@@ -117,7 +100,7 @@ where
     }
 
     /// Thread `me` does so many operations, drawn with these dice, and lets go of everything.
-    pub fn follow(&self, me: usize, operations: usize, dice: Dice) {
+    pub fn follow(&self, me: usize, operations: usize, dice: Rng) {
         let mut task = self.task(me, dice);
         for (key, n, weak) in &*self.weak.lock().unwrap() {
             task.weak.push((*key, *n, Weak::Owned(weak.clone())));
@@ -128,7 +111,7 @@ where
         task.end();
     }
 
-    fn task(&self, me: usize, dice: Dice) -> Task<'_, K, S> {
+    fn task(&self, me: usize, dice: Rng) -> Task<'_, K, S> {
         Task {
             world: self,
             me,
@@ -152,31 +135,31 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Task<'_, K, S> {
 
     /// One operation, of those that make sense now.
     fn step(&mut self) {
-        let key = self.dice.below(self.world.keys.len());
+        let key = self.dice.usize(..self.world.keys.len());
         // Who waits for a key holds none above it: no cycle comes about.
         let may_wait = self.guards.iter().all(|(held, _)| *held <= key);
-        match self.dice.below(20) {
+        match self.dice.usize(..20) {
             0..=3 if may_wait => self.lock(Op::Lock, key),
             4..=5 if may_wait => self.lock(Op::Timed, key),
             0..=6 => self.lock(Op::Try, key),
             7..=9 if !self.guards.is_empty() => {
-                let n = self.dice.below(self.guards.len());
+                let n = self.dice.usize(..self.guards.len());
                 self.unlock(n);
             }
             10..=11 => {
-                let owned = self.dice.below(2) == 0;
+                let owned = self.dice.usize(..2) == 0;
                 self.handle(key, owned);
             }
             12..=13 if !self.strong.is_empty() => {
-                let n = self.dice.below(self.strong.len());
+                let n = self.dice.usize(..self.strong.len());
                 self.drop_handle(n);
             }
             14 if !self.strong.is_empty() => {
-                let n = self.dice.below(self.strong.len());
+                let n = self.dice.usize(..self.strong.len());
                 self.downgrade(n);
             }
             15..=16 if !self.weak.is_empty() => {
-                let n = self.dice.below(self.weak.len());
+                let n = self.dice.usize(..self.weak.len());
                 self.upgrade(n);
             }
             17 => self.ask(key),
@@ -188,7 +171,7 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Task<'_, K, S> {
     /// Lets go of everything, in any order.
     fn end(&mut self) {
         while !self.guards.is_empty() {
-            let n = self.dice.below(self.guards.len());
+            let n = self.dice.usize(..self.guards.len());
             self.unlock(n);
         }
         while !self.strong.is_empty() {
@@ -202,7 +185,7 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Task<'_, K, S> {
         let name = &self.world.keys[key];
         let patience = self.world.patience;
         let handle = self.strong.iter().find(|(k, _)| *k == key);
-        let (owned, by_handle) = (self.dice.below(3) == 0, self.dice.below(2) == 0);
+        let (owned, by_handle) = (self.dice.usize(..3) == 0, self.dice.usize(..2) == 0);
         let take = || match (handle, op) {
             (Some((_, Strong::Of(h))), _) if by_handle => Guard::of(match op {
                 Op::Lock => Some(h.lock()),
@@ -227,7 +210,7 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Task<'_, K, S> {
 
     fn unlock(&mut self, n: usize) {
         let (key, guard) = self.guards.remove(n);
-        let fair = self.dice.below(4) == 0;
+        let fair = self.dice.usize(..4) == 0;
         let give = || match guard {
             Guard::Of(g) if fair => g.unlock_fair(),
             Guard::Owned(g) if fair => g.unlock_fair(),
@@ -280,7 +263,7 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Task<'_, K, S> {
     fn ask(&mut self, key: usize) {
         let (table, name) = (&self.world.table, &self.world.keys[key]);
         let yes = |yes: &bool| Ret::yes(*yes);
-        if self.dice.below(3) == 0 {
+        if self.dice.usize(..3) == 0 {
             self.note(key, Op::IsHeld, || table.is_held(name), yes);
         } else {
             self.note(key, Op::IsLocked, || table.is_locked(name), yes);
