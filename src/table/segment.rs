@@ -94,12 +94,16 @@ impl<K> Segments<K> {
 
     /// Has the table grown?
     pub(super) fn any(&self) -> bool {
-        // ORDERING: Relaxed: a hint for where to insert; nothing is concluded from it.
+        // ORDERING: Relaxed. Null for ever until it is something for ever. Who has found a bucket closed (Acquire) does not read null, as
+        // the closer had read something; to anybody else it is a hint.
         !self.list.load(Ordering::Relaxed).is_null()
     }
 
     /// The segments now, under a pin; `None` before the table has grown.
     pub(super) fn view(&self) -> Option<View<'_, K>> {
+        if !self.any() {
+            return None; // without a pin: most tables never grow
+        }
         let pin = epoch::pin();
         // ORDERING: Acquire, partner of the Release in `replace`: the list and the segments in it. Who has found a bucket closed (Acquire)
         // finds the list that was the closer's, or a later one.
