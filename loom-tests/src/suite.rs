@@ -354,7 +354,7 @@ pub(crate) const SHUTTLE: &[Twin] = &[
     schedule("leave_without_looking", "shuttle_lock", "who_gives_up_passes_it_on"),
     schedule("ticket_left_behind", "shuttle_table", "time_outs_race_the_release"),
     schedule("retire_now", "shuttle_table", "overflow"),
-    schedule("closed_chain_linked", "shuttle_table", "keys_come_and_go_while_the_table_grows"),
+    schedule("closed_chain_linked", "shuttle_table", "a_node_comes_too_late_for_a_drained_segment"),
     schedule("drained_while_alive", "shuttle_table", "keys_come_and_go_while_the_table_grows"),
     schedule("segment_freed_at_once", "shuttle_table", "keys_come_and_go_while_the_table_grows"),
     schedule("older_not_searched", "shuttle_table", "keys_come_and_go_while_the_table_grows"),

@@ -328,6 +328,42 @@ fn keys_come_and_go_while_the_table_grows() {
     tally.show(name, &["grown", "not grown"]);
 }
 
+/// I7: a node is to be linked into the chain of a segment that is drained meanwhile and waits for one pin only: it comes too late.
+#[test]
+fn a_node_comes_too_late_for_a_drained_segment() {
+    let name = "a_node_comes_too_late_for_a_drained_segment";
+    let (registry, tally) = (Registry::leak(), Tally::default());
+    let t = tally.clone();
+    check(name, move || {
+        let w = Arc::new(World::new(registry, &t, 13, |_| 7));
+        let handle = |k: usize| w.table.handle_owned(&w.keys[k]);
+        let _first: Vec<_> = (0..6).map(handle).collect();
+        w.table.grow(1);
+        let segment: Vec<_> = (6..12).map(handle).collect();
+        let late = thread::spawn({
+            let w = w.clone();
+            move || {
+                let guard = w.table.lock(&w.keys[12]);
+                w.visit(12, guard.key());
+            }
+        });
+        let drains = thread::spawn({
+            let w = w.clone();
+            move || {
+                w.table.grow(1);
+                drop(segment);
+                w.table.tend();
+                let gone = w.table.segments() == 1;
+                w.tally.count(if gone { "drained" } else { "came first" });
+            }
+        });
+        late.join().unwrap();
+        drains.join().unwrap();
+        assert_eq!(w.table.len(), 6);
+    });
+    tally.show(name, &["drained", "came first"]);
+}
+
 /// Insertions into an empty bucket that overlap: of the same key, and of others whose stamps replace its own.
 #[test]
 fn insertions_race() {
