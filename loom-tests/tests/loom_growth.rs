@@ -200,7 +200,7 @@ fn release_chained_c_against_tend() {
 /// I2, I7: a node is to be linked into the chain of a segment that is drained: it comes too late, and goes to the newer one.
 #[test]
 fn try_chained_c_against_grow_tend() {
-    explore("try_chained_c_against_grow_tend", bounds(2, 2), || {
+    explore("try_chained_c_against_grow_tend", bounds(1, 2), || {
         let (world, _kept) = world(1);
         let slots = [D, C1].map(|key| world.table.lock_owned(&key));
         two(

@@ -13,6 +13,7 @@ use crate::table::entry::{Entry, Met};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::observer::Observers;
 use crate::table::segment::Segments;
+use crossbeam_utils::CachePadded;
 use std::ptr::NonNull;
 
 /// Slots of a bucket. With the stamp, the chain and the hashes in the first cache line, six entries of a `u64` key fill
@@ -61,11 +62,17 @@ pub(super) struct Core<K> {
     /// As long as the table.
     pub(super) first: Array<K>,
     pub(super) segments: Segments<K>,
-    /// Numbers of publications that go to a chain, at least as large as every one given out.
-    tickets: AtomicU64,
-    /// Numbers of lives that weak handles were made for.
-    lives: AtomicU64,
+    /// Away from what every search reads.
+    numbers: CachePadded<Numbers>,
     pub(super) observers: Observers<K>,
+}
+
+/// Numbers that are given out.
+struct Numbers {
+    /// For publications that go to a chain: at least as large as every one given out.
+    tickets: AtomicU64,
+    /// For lives that weak handles were made for.
+    lives: AtomicU64,
 }
 
 // SAFETY: sending the table sends its keys.
@@ -80,8 +87,10 @@ impl<K> Core<K> {
         Self {
             first: Array::new(buckets),
             segments: Segments::new(),
-            tickets: AtomicU64::new(0),
-            lives: AtomicU64::new(0),
+            numbers: CachePadded::new(Numbers {
+                tickets: AtomicU64::new(0),
+                lives: AtomicU64::new(0),
+            }),
             observers: Observers::default(),
         }
     }
@@ -112,11 +121,11 @@ impl<K> Core<K> {
     /// A number for a publication in a chain: larger than `after`, and never given out twice.
     pub(super) fn ticket(&self, after: u64) -> u64 {
         // ORDERING: Relaxed throughout; only the atomicity counts.
-        let mut last = self.tickets.load(Ordering::Relaxed);
+        let mut last = self.numbers.tickets.load(Ordering::Relaxed);
         loop {
             let next = last.max(after) + 1;
             // ORDERING: Relaxed, see above.
-            match self.tickets.compare_exchange_weak(
+            match self.numbers.tickets.compare_exchange_weak(
                 last,
                 next,
                 Ordering::Relaxed,
@@ -131,7 +140,7 @@ impl<K> Core<K> {
     /// A number for a life; never given out twice.
     pub(super) fn new_life(&self) -> u64 {
         // ORDERING: Relaxed; only the atomicity counts.
-        self.lives.fetch_add(1, Ordering::Relaxed) + 1
+        self.numbers.lives.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Gives `unit` references on an entry back. If a node of a chain dies of it, its key goes to `junk`.

@@ -23,6 +23,12 @@ const SAMPLE: usize = 128;
 const CROWD: usize = 4 * SLOTS;
 /// How many operations on segments a thread does before it tends to older ones.
 const EVERY: u32 = 16;
+/// One time in so many, it looks whether a table without older segments is much too large.
+const SELDOM: u64 = if cfg!(any(perkey_loom, perkey_shuttle)) {
+    1
+} else {
+    8
+};
 /// How many buckets it tends to then: one an operation.
 const AT_ONCE: u64 = 16;
 /// In arrays of more buckets than this, only those of every eighth one give occasion to look.
@@ -71,6 +77,12 @@ impl<K> Core<K> {
         let more: usize = view
             .as_ref()
             .map_or(0, |view| view.iter().map(|s| s.array.len()).sum());
+        // A table that grows again and again while what it has given up cannot be freed shall soon be large enough.
+        let hurry = if view.as_ref().is_some_and(View::waiting) {
+            2
+        } else {
+            1
+        };
         drop(view);
         let all = self.first.len() + more;
         // Few large steps while the table is small, so that few arrays have to be searched; none larger than all there is when memory counts.
@@ -80,7 +92,7 @@ impl<K> Core<K> {
             _ => 1,
         };
         self.segments
-            .push(newest, (all + 1).next_power_of_two() / 2 * step);
+            .push(newest, (all + 1).next_power_of_two() / 2 * step * hurry);
     }
 
     /// Puts a segment of that size in front.
@@ -104,18 +116,19 @@ impl<K> Core<K> {
             return;
         };
         // ORDERING: Relaxed, here and below: any bucket will do.
-        let from = view.segment(0).cursor.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: Relaxed: a count, with nothing behind it.
-        let waiting =
-            !cfg!(perkey_loom) && self.segments.unfreed.load(Ordering::Relaxed) > view.len() as u64;
+        let from = view
+            .segment(0)
+            .tended
+            .cursor
+            .fetch_add(1, Ordering::Relaxed);
+        let waiting = view.waiting();
         if waiting {
             epoch::flush();
         }
-        if view.len() == 1 && !waiting {
-            self.shrink_if_sparse(view, from);
-            return;
-        }
         if view.len() == 1 {
+            if !waiting && from.is_multiple_of(SELDOM) {
+                self.shrink_if_sparse(view, from / SELDOM);
+            }
             return;
         }
         #[allow(clippy::cast_possible_truncation)] // any will do
@@ -126,7 +139,7 @@ impl<K> Core<K> {
         }
         let n = AT_ONCE.min(segment.array.len() as u64);
         // ORDERING: Relaxed, see above.
-        let from = segment.cursor.fetch_add(n, Ordering::Relaxed);
+        let from = segment.tended.cursor.fetch_add(n, Ordering::Relaxed);
         let (before, mut in_vain) = (junk.len(), true);
         for i in from..from + n {
             #[allow(clippy::cast_possible_truncation)] // it wraps anyway
@@ -147,9 +160,13 @@ impl<K> Core<K> {
         if array.len() <= self.first.len() {
             return;
         }
-        #[allow(clippy::cast_possible_truncation)] // any will do
-        let (alive, of) = sample(array, from as usize * GLANCE, GLANCE);
-        if alive * 8 >= of {
+        // The keys of the first array count, too: they come here when they are released and taken again.
+        let estimate = |array: &Array<K>| {
+            #[allow(clippy::cast_possible_truncation)] // any will do
+            let (alive, of) = sample(array, from as usize * GLANCE, GLANCE);
+            alive * (array.len() * SLOTS / of)
+        };
+        if (estimate(array) + estimate(&self.first)) * 8 >= array.len() * SLOTS {
             return;
         }
         let buckets = (array.len() / 4).max(self.first.len());
@@ -161,7 +178,7 @@ impl<K> Core<K> {
     /// One more bucket of the segment is drained. `true`: it was the last, and the segment is gone.
     fn drained(&self, view: &View<'_, K>, at: usize) -> bool {
         // ORDERING: Release, and Acquire for the last one: the segment is freed after all that was done to drain it (I7).
-        if view.segment(at).left.fetch_sub(1, Ordering::AcqRel) > 1 {
+        if view.segment(at).tended.left.fetch_sub(1, Ordering::AcqRel) > 1 {
             return false;
         }
         // SAFETY: each bucket is drained once, so one thread only sees the count end.

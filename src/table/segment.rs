@@ -13,6 +13,7 @@ use crate::sync::epoch::{self, Bury, Pin};
 use crate::sync::Canary;
 use crate::table::array::Array;
 use crate::table::bucket::Bucket;
+use crossbeam_utils::CachePadded;
 use std::ptr::{null_mut, NonNull};
 use std::sync::Arc;
 
@@ -20,15 +21,21 @@ pub(super) struct Segment<K> {
     pub(super) array: Array<K>,
     /// Later ones have larger numbers.
     number: u64,
+    /// Away from the array, which every search reads.
+    pub(super) tended: CachePadded<Tended>,
+    /// Segments of this table that are not freed yet.
+    unfreed: Arc<AtomicU64>,
+    canary: Canary,
+}
+
+/// How far a segment has been tended to.
+pub(super) struct Tended {
     /// Buckets that are not drained yet.
     pub(super) left: AtomicU64,
     /// The bucket to be looked at next for draining.
     pub(super) cursor: AtomicU64,
     /// How many more times it is passed over, as there was nothing to do the last time; and how many times it was then.
     rest: AtomicU64,
-    /// Segments of this table that are not freed yet.
-    unfreed: Arc<AtomicU64>,
-    canary: Canary,
 }
 
 impl<K> Bury for Segment<K> {
@@ -61,6 +68,8 @@ struct List<K> {
     segments: Vec<NonNull<Segment<K>>>,
     /// The number of the newest segment there ever was, and how many lists there were before: no two lists have the same.
     number: (u64, u64),
+    /// Segments of this table that are not freed yet.
+    unfreed: Arc<AtomicU64>,
     canary: Canary,
 }
 
@@ -73,7 +82,6 @@ impl<K> Bury for List<K> {
 /// The segments of a table; none before it has grown.
 pub(super) struct Segments<K> {
     list: AtomicPtr<List<K>>,
-    pub(super) unfreed: Arc<AtomicU64>,
 }
 
 /// A pin and the list of that moment.
@@ -88,7 +96,6 @@ impl<K> Segments<K> {
     pub(super) fn new() -> Self {
         Self {
             list: AtomicPtr::new(null_mut()),
-            unfreed: Arc::new(AtomicU64::new(0)),
         }
     }
 
@@ -119,7 +126,13 @@ impl<K> Segments<K> {
     }
 
     /// Puts a list in the place of `old`. `false`: somebody else was first.
-    fn replace(&self, pin: &Pin, old: *mut List<K>, new: Vec<NonNull<Segment<K>>>) -> bool {
+    fn replace(
+        &self,
+        pin: &Pin,
+        old: *mut List<K>,
+        new: Vec<NonNull<Segment<K>>>,
+        unfreed: Arc<AtomicU64>,
+    ) -> bool {
         // SAFETY: under the pin, if there is one.
         let number = unsafe { old.as_ref() }.map_or((0, 0), |l| l.number);
         let newest = new.first().map_or(number.0, |s| {
@@ -129,6 +142,7 @@ impl<K> Segments<K> {
         let new = Box::into_raw(Box::new(List {
             segments: new,
             number: (newest, number.1 + 1),
+            unfreed,
             canary: Canary::new(),
         }));
         // ORDERING: Release on success, partner of the Acquire in `view`. Relaxed on failure: the next round loads it again.
@@ -157,21 +171,24 @@ impl<K> Segments<K> {
         if newest != seen {
             return;
         }
+        let unfreed = list.map_or_else(Arc::default, |l| l.unfreed.clone());
         let array = Array::new(buckets);
         let segment = NonNull::from(Box::leak(Box::new(Segment {
-            left: AtomicU64::new(array.len() as u64),
+            tended: CachePadded::new(Tended {
+                left: AtomicU64::new(array.len() as u64),
+                cursor: AtomicU64::new(0),
+                rest: AtomicU64::new(0),
+            }),
             array,
             number: newest + 1,
-            cursor: AtomicU64::new(0),
-            rest: AtomicU64::new(0),
-            unfreed: self.unfreed.clone(),
+            unfreed: unfreed.clone(),
             canary: Canary::new(),
         })));
         // ORDERING: Relaxed: a count, with nothing behind it.
-        self.unfreed.fetch_add(1, Ordering::Relaxed);
+        unfreed.fetch_add(1, Ordering::Relaxed);
         let mut new = vec![segment];
         new.extend(list.into_iter().flat_map(|l| l.segments.iter().copied()));
-        if !self.replace(&pin, old, new) {
+        if !self.replace(&pin, old, new, unfreed) {
             // SAFETY: never shared.
             drop(unsafe { Box::from_raw(segment.as_ptr()) });
         }
@@ -193,7 +210,7 @@ impl<K> Segments<K> {
                 .copied()
                 .filter(|s| *s != segment)
                 .collect();
-            if self.replace(pin, old, new) {
+            if self.replace(pin, old, new, list.unfreed.clone()) {
                 break;
             }
         }
@@ -256,6 +273,12 @@ impl<K> View<'_, K> {
         self.segment(at).array.bucket(hash)
     }
 
+    /// Do segments that are in no list any more wait to be freed?
+    pub(super) fn waiting(&self) -> bool {
+        // ORDERING: Relaxed: a count, with nothing behind it.
+        !cfg!(perkey_loom) && self.list().unfreed.load(Ordering::Relaxed) > self.len() as u64
+    }
+
     /// The number of the newest segment there ever was.
     pub(super) fn newest(&self) -> u64 {
         self.number.0
@@ -300,11 +323,11 @@ impl<K> Segment<K> {
     /// Is it to be passed over this time?
     pub(super) fn rests(&self) -> bool {
         // ORDERING: Relaxed, here and below: nothing depends on it but how soon it is tended to.
-        let rest = self.rest.load(Ordering::Relaxed);
+        let rest = self.tended.rest.load(Ordering::Relaxed);
         let left = rest & 0xff;
         if left > 0 {
             // ORDERING: Relaxed, see above.
-            self.rest.store(rest - 1, Ordering::Relaxed);
+            self.tended.rest.store(rest - 1, Ordering::Relaxed);
         }
         left > 0
     }
@@ -312,14 +335,14 @@ impl<K> Segment<K> {
     /// It was tended to, in vain or not.
     pub(super) fn rest(&self, in_vain: bool) {
         // ORDERING: Relaxed, see above.
-        let last = self.rest.load(Ordering::Relaxed) >> 8;
+        let last = self.tended.rest.load(Ordering::Relaxed) >> 8;
         let next = if in_vain {
             (last * 2 + 1).min(REST_MAX)
         } else {
             0
         };
         // ORDERING: Relaxed, see above.
-        self.rest.store(next << 8 | next, Ordering::Relaxed);
+        self.tended.rest.store(next << 8 | next, Ordering::Relaxed);
     }
 
     pub(super) fn number(&self) -> u64 {
