@@ -171,7 +171,7 @@ impl<K> Segments<K> {
         if newest != seen {
             return;
         }
-        let unfreed = list.map_or_else(Arc::default, |l| l.unfreed.clone());
+        let unfreed = list.map_or_else(|| Arc::new(AtomicU64::new(0)), |l| l.unfreed.clone());
         let array = Array::new(buckets);
         let segment = NonNull::from(Box::leak(Box::new(Segment {
             tended: CachePadded::new(Tended {
