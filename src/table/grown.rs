@@ -28,8 +28,8 @@ struct Material<K> {
     node: bool,
 }
 
-/// As many segments are looked at together; what is beyond, one by one.
-const LOOKS: usize = 12;
+/// As many segments are looked at together, so that their cache misses overlap. The newest few have most of the keys.
+const LOOKS: [usize; 2] = [3, 12];
 
 /// A bucket's stamp, and then which of its slots have the hash.
 #[derive(Clone, Copy, Default)]
@@ -88,31 +88,38 @@ impl<K> Core<K> {
             unreachable!("there is a segment, and there will be one from now on");
         };
         let newest = NonNull::from(view.bucket(0, q.hash));
-        // A look at all of them before anything is decided: none of these loads waits for another.
-        let mut looks = [Look::default(); LOOKS];
-        for (look, segment) in looks.iter_mut().zip(view.iter()) {
-            *look = Look::at(segment.array.bucket(q.hash), q.hash);
-        }
-        let seen = looks[0].stamp;
-        match self.look_in(&mut view, newest, looks[0], q, junk)? {
-            Visited::Done(got) => return Ok(Some(got)),
-            Visited::NotThere => {}
-            Visited::Moved => return Ok(None),
-        }
-        if stamp::is_closed(seen) {
-            return Ok(None); // there is a newer segment
-        }
-        if stamp::seq(seen) >= SEQ_MAX && !mutant("generations_unchecked") {
-            return Err(Exhausted::Generations.into());
-        }
-        for at in 1..view.len() {
-            let older = NonNull::from(view.bucket(at, q.hash));
-            let look = looks.get(at).copied();
-            match self.look_closed(&mut view, older, look, q, junk)? {
-                Visited::Done(got) => return Ok(Some(got)),
-                Visited::NotThere => {}
-                Visited::Moved => return Ok(None),
+        let mut seen = 0;
+        let (mut from, mut batches) = (0, LOOKS.into_iter().cycle());
+        while from < view.len() {
+            let n = batches.next().expect("a cycle").min(view.len() - from);
+            let mut looks = [Look::default(); LOOKS[1]];
+            for (i, look) in looks[..n].iter_mut().enumerate() {
+                *look = Look::at(view.bucket(from + i, q.hash), q.hash);
             }
+            for (at, look) in (from..).zip(&looks[..n]) {
+                let visited = if at == 0 {
+                    self.look_in(&mut view, newest, *look, q, junk)?
+                } else {
+                    let older = NonNull::from(view.bucket(at, q.hash));
+                    self.look_closed(&mut view, older, Some(*look), q, junk)?
+                };
+                match visited {
+                    Visited::Done(got) => return Ok(Some(got)),
+                    Visited::NotThere => {}
+                    Visited::Moved => return Ok(None),
+                }
+                if at > 0 {
+                    continue;
+                }
+                seen = look.stamp;
+                if stamp::is_closed(seen) {
+                    return Ok(None); // there is a newer segment
+                }
+                if stamp::seq(seen) >= SEQ_MAX && !mutant("generations_unchecked") {
+                    return Err(Exhausted::Generations.into());
+                }
+            }
+            from += n;
         }
         let first = NonNull::from(self.first.bucket(q.hash));
         match self.look_closed(&mut view, first, None, q, junk)? {

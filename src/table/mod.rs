@@ -140,8 +140,8 @@ impl<K> LockTable<K> {
         Self::with_hasher(RandomState::default())
     }
 
-    /// An empty table that has slots for about `keys` keys alive at the same time. More are possible at any time; they
-    /// cost an allocation each.
+    /// An empty table that has slots for about `keys` keys alive at the same time. That is the least it keeps as long as it lives;
+    /// for more it grows, and gives back what it has grown by when the keys are gone.
     ///
     /// ```
     /// let table = perkey::LockTable::<u64>::with_capacity(1000);
@@ -216,13 +216,17 @@ impl<K, S> LockTable<K, S> {
         &self.hasher
     }
 
-    /// How many keys have a place without an allocation, if they spread evenly.
+    /// How many keys have a place without an allocation, if they spread evenly. Follows the keys that are alive at the same time: it grows
+    /// when most of it is in use, and shrinks again by use, or by [`shrink_to_fit`](Self::shrink_to_fit) at once.
     ///
     /// ```
     /// let table = perkey::LockTable::<u64>::with_capacity(100);
-    /// let capacity = table.capacity();
-    /// let _guards: Vec<_> = (0..1000).map(|key| table.lock(&key)).collect();
-    /// assert_eq!(table.capacity(), capacity); // never grows
+    /// let first = table.capacity();
+    /// let guards: Vec<_> = (0..10_000).map(|key| table.lock(&key)).collect();
+    /// assert!(table.capacity() > first);
+    /// drop(guards);
+    /// table.shrink_to_fit();
+    /// assert!(table.capacity() <= 2 * first); // what it was made with, and once more: the table is in newer memory now
     /// ```
     pub fn capacity(&self) -> usize {
         self.core.slots()
