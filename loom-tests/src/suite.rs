@@ -226,6 +226,8 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("older_not_searched", "loom_growth", "release_c_against_grow_try_c", 2),
     twin("claim_under_passers", "loom_growth", "try_c_against_tend_try_c", 2),
     twin("closed_without_help", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
+    twin("table/chain.rs close.1 success", "loom_growth", "release_chained_c_tend_against_tend_try_c", 2),
+    twin("table/grow.rs drain.2 success", "loom_growth", "release_c_tend_against_tend_try_c", 2),
     twin("segment_freed_at_once", "loom_growth", "look_against_tend_and_free", 2),
     twin("segment_freed_at_once", "loom_growth", "shrink_against_try_c", 2),
     twin("drained_while_alive", "loom_growth", "release_c_against_grow_try_c", 2),

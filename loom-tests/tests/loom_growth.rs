@@ -133,6 +133,51 @@ fn try_c_against_tend_try_c() {
     });
 }
 
+/// I1: the key's last holder in an older segment tends to that, and so does who asks for the key next and finds the bucket drained by either.
+#[test]
+fn release_c_tend_against_tend_try_c() {
+    explore("release_c_tend_against_tend_try_c", bounds(2, 3), || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        let c = world.table.lock_owned(&C);
+        world.table.grow(1);
+        release_tend_tend_try(&world, c);
+    });
+}
+
+/// I1: the same, and the key is in the chain of that segment.
+#[test]
+fn release_chained_c_tend_against_tend_try_c() {
+    explore(
+        "release_chained_c_tend_against_tend_try_c",
+        bounds(2, 3),
+        || {
+            leave_out_epoch();
+            let (world, _kept) = world(1);
+            let slots = [D, C1].map(|key| world.table.lock_owned(&key));
+            let c = world.table.lock_owned(&C);
+            drop(slots);
+            world.table.grow(1);
+            release_tend_tend_try(&world, c);
+        },
+    );
+}
+
+fn release_tend_tend_try(world: &Arc<World>, c: Guard) {
+    two(
+        world,
+        |w| {
+            release(w, c);
+            w.table.tend();
+        },
+        |w| {
+            w.table.tend();
+            try_(w, C);
+        },
+    );
+    assert_eq!(world.table.len(), 2);
+}
+
 /// I7: lookup against draining: the segment that is searched is drained, taken out of the list and freed; the epoch is made to advance.
 #[test]
 fn look_against_tend_and_free() {

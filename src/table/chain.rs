@@ -135,7 +135,8 @@ impl<K> Chain<K> {
 
     /// Closes an empty chain for good. `false`: it is not empty.
     pub(super) fn close(&self) -> bool {
-        // ORDERING: Acquire, both: if the chain is closed, we come after the end of every node that was in it.
+        // ORDERING: Acquire, both, partner of the Release in `remove`: if the chain is closed, we come after the last holder of every node that was in
+        // it; who finds the bucket drained does not look here (I1).
         match self
             .head
             .compare_exchange(null_mut(), end(), Ordering::Acquire, Ordering::Acquire)

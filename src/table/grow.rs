@@ -177,8 +177,8 @@ impl<K> Core<K> {
 
     /// One more bucket of the segment is drained. `true`: it was the last, and the segment is gone.
     fn drained(&self, view: &View<'_, K>, at: usize) -> bool {
-        // ORDERING: Release, and Acquire for the last one: the segment is freed after all that was done to drain it (I7).
-        if view.segment(at).tended.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+        // ORDERING: Relaxed: a count. That the segment is freed after all that was done to drain it is the epoch's business: it was done under pins (I7).
+        if view.segment(at).tended.left.fetch_sub(1, Ordering::Relaxed) > 1 {
             return false;
         }
         // SAFETY: each bucket is drained once, so one thread only sees the count end.
@@ -269,20 +269,21 @@ fn drain<K>(bucket: &Bucket<K>, junk: &mut Junk<K>) -> bool {
     }
     empty(bucket, DEAD, junk);
     let dead = bucket.entries.iter().all(|entry| {
-        // ORDERING: Acquire, partner of the Release in `empty`: what was done to the entry comes before the end of the segment (I7).
+        // ORDERING: Acquire, partner of the Release in `empty`: whoever finds the bucket drained does not look here for a key, and comes after its
+        // last holder all the same (I1).
         word::phase(entry.word().load(Ordering::Acquire)) == DEAD
     });
     let dead = dead || mutant("drained_while_alive");
     if !dead || !(bucket.chain.close() || mutant("drained_with_nodes")) {
         return false;
     }
-    // ORDERING: Release, and Acquire: as for the count of drained buckets, which follows. On failure somebody else has done it.
+    // ORDERING: Release, partner of the Acquire in `Bucket::stamp`: as above (I1). Relaxed on failure: somebody else has done it.
     bucket
         .stamp
         .compare_exchange(
             stamp,
             stamp::drained(stamp),
-            Ordering::AcqRel,
+            Ordering::Release,
             Ordering::Relaxed,
         )
         .is_ok()
