@@ -233,7 +233,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("drained_while_alive", "loom_growth", "release_c_against_grow_try_c", 2),
     twin("drained_with_nodes", "loom_growth", "release_chained_c_against_tend", 1),
     twin("segment_freed_at_once", "loom_growth", "tend_against_tend", 2),
-    twin("older_not_closed", "loom_growth", "try_chained_c_against_grow_tend", 1),
+    twin("segment_freed_at_once", "loom_growth", "try_chained_c_against_grow_tend", 1),
     // many keys
     twin("many_unsorted", "loom_many", "many_ab_many_ba", 2),
     twin("many_unsorted", "loom_many", "many_aa1_many_a1a", 2),
