@@ -91,7 +91,7 @@ pub(crate) const WORKLOADS: [Workload; 13] = [
     Workload { name: "contended", title: "Contended", text: "One key for all threads, nothing outside the critical section. Shares are those of the least and the most served thread, 1 being fair, within a round." },
     Workload { name: "latency", title: "Latency", text: "One lock call, with the clock read around it (which costs some 20 – 40 ns and is included), on 1,024 keys that nobody keeps." },
     Workload { name: "alive", title: "Cost by alive keys", text: "Lock and unlock while so many keys are alive: a random one of those (`old`), or a new one (`new`). What cannot keep an entry has them held by a guard, and cannot be asked for `old`." },
-    Workload { name: "held", title: "Held at once", text: "Lock so many random keys, hold them all, release them in the same order. The longest call: two threads, half of the keys each, the clock read around each lock; it contains what the scheduler adds." },
+    Workload { name: "held", title: "Held at once", text: "Lock so many random keys in an empty table, hold them all, release them in the same order. The longest call: two threads, half of the keys each, the clock read around each lock; it contains what the scheduler adds." },
     Workload { name: "distinct", title: "Memory after many different keys", text: "Lock and unlock that many different keys on one thread, then look at the heap (bytes asked for, without the allocator's own overhead)." },
     Workload { name: "waiters", title: "Thousands of waiters", text: "Threads that wait for 1,000 keys, which one thread holds and then releases one after another: until the last has had its key, and the processor time all of it took." },
 ];

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::io::{stdin, stdout, BufRead, Write};
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 /// What the parent says once.
@@ -39,12 +41,20 @@ pub(crate) fn serve(job: &str) -> Result<(), Box<dyn Error>> {
     let job: Job = serde_json::from_str(job)?;
     let mut round = prepare(&job)?;
     say(&Answer::Ready)?;
-    for line in stdin().lock().lines() {
-        line?;
+    let (send, asked) = channel();
+    thread::spawn(move || {
+        for line in stdin().lock().lines() {
+            if line.is_err() || send.send(()).is_err() {
+                break;
+            }
+        }
+        // The parent is gone or has seen enough. Nothing is tidied up: a million entries take their time, and what hangs would hang on.
+        std::process::exit(0)
+    });
+    for () in asked {
         say(&round().map_or_else(Answer::Failed, Answer::Sample))?;
     }
-    // Nothing is tidied up: a million entries take their time, and a held key has nobody to release it.
-    std::process::exit(0)
+    Ok(())
 }
 
 fn say(answer: &Answer) -> Result<(), Box<dyn Error>> {

@@ -7,24 +7,25 @@ use super::published::Kept;
 use super::sample::Sample;
 use super::timed::{ns, Gate};
 use std::hint::black_box;
+use std::marker::PhantomData;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// [`Work::Held`](super::case::Work::Held).
-pub(crate) struct Held<C: 'static> {
-    of: &'static C,
+pub(crate) struct Held<C> {
     keys: &'static [u64],
     exact: bool,
     first: bool,
+    _of: PhantomData<C>,
 }
 
 impl<C: Contender<u64>> Held<C> {
     pub(crate) fn new(keys: u64, facts: &Facts) -> Self {
         Self {
-            of: Box::leak(Box::new(C::new(keys as usize))),
             keys: (0..keys).map(scatter).collect::<Vec<_>>().leak(),
             exact: facts.exact,
             first: true,
+            _of: PhantomData,
         }
     }
 
@@ -33,11 +34,13 @@ impl<C: Contender<u64>> Held<C> {
         if std::mem::take(&mut self.first) {
             self.weigh(&mut sample);
         }
+        // An empty one in each part, so that all of them grow on the way.
+        let of = C::new(self.keys.len());
         let mut guards = Vec::with_capacity(self.keys.len());
         let count = self.keys.len() as f64;
         let from = Instant::now();
         for key in self.keys {
-            guards.push(self.of.lock(key));
+            guards.push(of.lock(key));
         }
         let locked = Instant::now();
         drop(black_box(guards));
@@ -51,8 +54,7 @@ impl<C: Contender<u64>> Held<C> {
         sample
     }
 
-    /// The heap for it, in a round that is not timed, the first: a table that has grown already would count as weightless. What is there
-    /// beforehand, as with the floor, counts as well.
+    /// The heap for it, in a part that is not timed. What is there beforehand, as with the floor, counts as well.
     fn weigh(&self, sample: &mut Sample) {
         let mut of = None;
         let mut guards = Vec::with_capacity(self.keys.len());
@@ -70,6 +72,7 @@ impl<C: Contender<u64>> Held<C> {
 
     fn longest(&self) -> Duration {
         let gate = Gate::new(2);
+        let of = C::new(self.keys.len());
         let half = self.keys.len() / 2;
         let work = |keys: &'static [u64]| {
             let mut guards = Vec::with_capacity(keys.len());
@@ -77,7 +80,7 @@ impl<C: Contender<u64>> Held<C> {
             let mut longest = Duration::ZERO;
             for key in keys {
                 let from = Instant::now();
-                guards.push(self.of.lock(key));
+                guards.push(of.lock(key));
                 longest = longest.max(from.elapsed());
             }
             longest

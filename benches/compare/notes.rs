@@ -9,23 +9,22 @@ use std::path::Path;
 
 /// Why a peer is ahead of this table: workload (or case), peer (empty: any), reason. The first that fits is taken.
 #[rustfmt::skip]
-const REASONS: [(&str, &str, &str); 16] = [
-    ("memory", store::DASHMAP, "a DashMap takes one shard's lock for an access and is done; an operation of a store enters a context, in which several accesses are one, and can be rolled back."),
-    ("memory", "", "with no contention a layer comes on top of the backend; one lock for all is cheaper than finding the lock of a key as long as nobody waits for it."),
-    ("files", "", "the time goes to the file system; what a layer adds, or saves, is below the noise of that."),
-    ("sqlite", "Sqlite", "the bare backend has several connections, readers of which do not wait for each other; see also the next reason."),
-    ("sqlite", "", "writers wait for each other inside SQLite. A lock around all of it makes them wait where waiting is cheaper than SQLite's own (which sleeps and tries again)."),
-    ("contended/0", "", "with nothing inside, throughput is highest if the running thread keeps the key and the others sleep: who barges, or hands over late, is ahead here, and pays in the longest call and in the least share (see both tables)."),
-    ("contended", "", "throughput against fairness: fewer hand-overs are fewer switches of threads; see the longest call and the least share."),
-    ("hot", "", "one key for all threads: the map's short critical section spins where this table's waiters go to sleep in order of arrival, and fewer changes of the owner count as more throughput. On one thread it is the cost of two exchanges on the key's word."),
-    ("zipf", "", "with more threads than processors the order in which sleeping threads are woken decides; a sleep inside the map's own mutex is counted as well."),
-    ("latency", "", "a percentile in the range of nanoseconds is a matter of one exchange more or less; one in the range of microseconds and above is a matter of the scheduler's slices."),
-    ("resident", "", "the entry is there already, so that a shard's lock and a probe are all that a map needs; here it is an epoch's pin, a search and the exchanges of a reference and of the lock."),
-    ("revisited", "", "see `resident`; an entry that is not alive has to be revived."),
-    ("alive", "", "a hash map of one flat array touches fewer cache lines for a key than buckets with entries and, where a bucket is full, a chain."),
-    ("held", "", "a flat map keeps a key and a lock in fewer lines; growing by steps that stop nobody costs more in sum than one rehash which stops everybody (see the longest call)."),
-    ("waiters", "", "how the threads are woken is up to the system's futex in all of them; the gap is the order of the wake-ups."),
-    ("again", "", "finding the key again goes through the table; a lock of one's own in hand does not."),
+const REASONS: [(&str, &str, &str); 15] = [
+    ("memory", store::DASHMAP, "A DashMap takes one shard's lock for an access and is done. An operation of a store enters a context, which can be rolled back and in which several accesses are one."),
+    ("memory", "", "Without contention a layer comes on top of the backend, and one lock for all is cheaper than finding the lock of a key as long as nobody waits for it."),
+    ("files", "", "The time goes to the file system; what a layer adds or saves is below the noise of that."),
+    ("sqlite", "", "SQLite has one writer at a time, whatever is around it. A lock of its own around all of it makes writers wait where waiting is cheap; without one they meet inside SQLite, which sleeps and tries again. The bare backend promises less: two operations on a key may mix."),
+    ("contended", "", "Throughput against fairness. Whoever lets the running thread take the key again and again has few switches of threads and few calls that wait at all, so that p99.9, which counts calls, looks good as well; see the floor, the longest call and the share of the least served thread in the tables."),
+    ("hot/1", "", "What is left is the exchanges on the key's word and the search before them."),
+    ("hot", "", "One key for all threads: who sleeps while he waits for the map's own short lock leaves the other one to run alone for its slice, which counts as throughput."),
+    ("zipf", "", "The hottest keys are asked for by all threads. With more threads than processors the scheduler decides who runs; one lock around a flat map has the fewest cache lines to fetch as long as it is not waited for."),
+    ("latency", "", "Some nanoseconds more or less are an exchange or a cache line (the clock's own step is ten of them); microseconds and above are the scheduler's slices, and the floor has them, too."),
+    ("resident", "", "The entry is there already, and a map needs one probe of a flat array under a lock; here keys beyond the first array are searched array by array, and a full bucket has a chain."),
+    ("revisited", "", "As with resident keys; an entry that is not alive has to be revived besides."),
+    ("strings", "", "As with resident keys; a key on the heap is one more cache line for everybody."),
+    ("alive", "", "A flat array touches fewer cache lines for a key than buckets with entries and, where a bucket is full, a chain."),
+    ("held", "", "A flat map keeps a key and a pointer in fewer lines. Growing in steps that stop nobody costs more in sum than one rehash that stops everybody (see the longest call)."),
+    ("waiters", "", "Every waiter is woken by the system; the gap is in what the releasing thread does for each, and in how many run at once."),
 ];
 
 pub(crate) fn reason(case: &str, peer: &str) -> &'static str {
@@ -33,7 +32,7 @@ pub(crate) fn reason(case: &str, peer: &str) -> &'static str {
         case.starts_with(begin) && (who.is_empty() || *who == peer)
     };
     let found = REASONS.iter().find(fits);
-    found.map_or("not explained yet.", |(_, _, why)| why)
+    found.map_or("Not explained yet.", |(_, _, why)| why)
 }
 
 /// The notes on top.
@@ -86,6 +85,7 @@ const NOTES: &str = "
 - The hand-made maps take an entry out with its last user and never let two locks of one key be in use; what people write is often less exact, and a little faster.
 - Every contender plays in a process of its own; nobody sees another one's heap, collector or fragmentation. The allocator counts only in parts that are not timed.
 - Two threads and more are at the mercy of the scheduler; a gap below 15 % is called a tie, whichever side it is on.
+- The floor of the Zipf workload is 1,000,000 mutexes: more memory than the caches hold, while tables hold what is in use only. It is no lower bound there.
 - Work inside the critical section is a chain of multiplications, calibrated once for all.
 - A contender that did not come to an end within the limit, or ended with an error, is left out of that case from that round on, with the reason.
 ";

@@ -76,16 +76,11 @@ impl Player {
                 Err(e) => Err(format!("said something strange: {e}")),
             },
             Err(RecvTimeoutError::Timeout) => Err(format!(
-                "no end within {} s: it hangs, or takes far too long",
-                limit.as_secs()
+                "no end within {} s: it hangs, or takes far too long{}",
+                limit.as_secs(),
+                self.last_words()
             )),
-            Err(RecvTimeoutError::Disconnected) => {
-                self.end();
-                let said = self.complaints.take().map(JoinHandle::join);
-                let said = said.and_then(Result::ok).unwrap_or_default();
-                let first = said.lines().find(|line| !line.trim().is_empty());
-                Err(format!("has ended: {}", first.unwrap_or("without a word")))
-            }
+            Err(RecvTimeoutError::Disconnected) => Err(format!("has ended{}", self.last_words())),
         }
     }
 
@@ -96,6 +91,17 @@ impl Player {
             Answer::Sample(sample) => Ok(sample),
             _ => Err("said something out of turn".to_string()),
         }
+    }
+
+    /// Ends the process; what it has complained about.
+    fn last_words(&mut self) -> String {
+        self.end();
+        let said = self.complaints.take().map(JoinHandle::join);
+        let said = said.and_then(Result::ok).unwrap_or_default();
+        let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines
+            .next()
+            .map_or(String::new(), |line| format!(": {line}"))
     }
 
     /// Ends the process, whatever it does.

@@ -7,6 +7,7 @@ use super::notes;
 use super::results::{lead, verdict, Measured, Record, Results, Spread, Verdict};
 use super::sample::{Metric, METRICS};
 use super::store::PER_KEY;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 pub(crate) fn markdown(results: &Results) -> String {
@@ -78,7 +79,7 @@ fn best_peer<'a>(measured: &'a Measured, metric: &Metric) -> Option<(&'a str, f6
 
 fn summary(text: &mut String, results: &Results) {
     text.push_str("\n## In short\n\nThis table against the best peer of each case. *Ahead by* 2.00 means half the time, or twice the throughput.\n\n");
-    text.push_str("| case | figure | perkey | best peer | ahead by | | time, to the floor's |\n|---|---|---|---|---|---|---|\n");
+    text.push_str("| case | figure | perkey | best peer | ahead by | | the floor ahead by |\n|---|---|---|---|---|---|---|\n");
     for measured in &results.cases {
         for metric in METRICS.iter().filter(|m| m.counts) {
             let Some((_, ours)) = ours(measured) else {
@@ -103,40 +104,58 @@ fn summary(text: &mut String, results: &Results) {
                     Verdict::Tie => "tie",
                     Verdict::Behind => "**behind**",
                 },
-                floor.map_or(String::new(), |f| format!("{f:.2}×")),
+                floor.map_or(String::new(), |f| format!("{f:.2}")),
             );
         }
     }
 }
 
-/// Where a peer is ahead, and why.
+/// Where a peer is ahead, and why: cases by their reason.
 fn behind(text: &mut String, results: &Results) {
     text.push_str("\n## Where a peer is ahead, and why\n\n");
-    let before = text.len();
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for measured in &results.cases {
         for metric in METRICS.iter().filter(|m| m.counts) {
-            let Some((_, ours)) = ours(measured) else {
-                continue;
-            };
-            for (name, record) in measured.of.iter().filter(|(name, _)| is_peer(name)) {
-                let Some(lead) = lead(record, ours, metric) else {
-                    continue;
-                };
-                if verdict(lead) == Verdict::Ahead {
-                    let id = &measured.case.id;
-                    let why = notes::reason(id, name);
-                    let _ = writeln!(
-                        text,
-                        "- `{id}`, {}: {name} by {lead:.2}. Why: {why}",
-                        metric.title
-                    );
+            for (why, who) in ahead(measured, metric) {
+                let line = format!(
+                    "`{}`, {}: {}",
+                    measured.case.id,
+                    metric.title,
+                    who.join(", ")
+                );
+                match reasons.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, lines)) => lines.push(line),
+                    None => reasons.push((why, vec![line])),
                 }
             }
         }
     }
-    if text.len() == before {
+    if reasons.is_empty() {
         text.push_str("Nowhere.\n");
     }
+    for (why, lines) in reasons {
+        let _ = writeln!(text, "{why}\n");
+        for line in lines {
+            let _ = writeln!(text, "- {line}");
+        }
+        text.push('\n');
+    }
+}
+
+/// The peers that are ahead of ours and by how much, by the reason.
+fn ahead(measured: &Measured, metric: &Metric) -> BTreeMap<&'static str, Vec<String>> {
+    let mut by_reason = BTreeMap::<_, Vec<_>>::new();
+    let Some((_, ours)) = ours(measured) else {
+        return by_reason;
+    };
+    for (name, record) in measured.of.iter().filter(|(name, _)| is_peer(name)) {
+        if let Some(lead) = lead(record, ours, metric).filter(|l| verdict(*l) == Verdict::Ahead) {
+            let why = notes::reason(&measured.case.id, name);
+            let who = format!("{name} by {lead:.2}");
+            by_reason.entry(why).or_default().push(who);
+        }
+    }
+    by_reason
 }
 
 fn charts(text: &mut String) {
@@ -228,7 +247,9 @@ fn cell(measured: &Measured, name: &str, metric: &Metric) -> String {
         };
         let ahead = is_peer(name) && verdict(lead) == Verdict::Ahead;
         let mark = if ahead { "**" } else { "" };
-        let _ = write!(cell, " {mark}{ratio:.2}×{mark}");
+        if ratio.is_finite() {
+            let _ = write!(cell, " {mark}{ratio:.2}×{mark}");
+        }
     }
     cell
 }
@@ -241,6 +262,7 @@ fn number(x: f64) -> String {
         a if a >= 100.0 => format!("{x:.0}"),
         a if a >= 10.0 => format!("{x:.1}"),
         0.0 => "0".to_string(),
+        a if a < 0.1 => format!("{x:.4}"),
         _ => format!("{x:.2}"),
     }
 }

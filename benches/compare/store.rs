@@ -1,7 +1,7 @@
 //! Stores of values, with layers and without.
 
 use super::sample::Sample;
-use super::timed::{mops, ns, Gate};
+use super::timed::{ns, Gate};
 use dashmap::DashMap;
 use perkey::storage::{
     Bytes, Digest, Error, Failure, Files, Memory, PerKey, Serializing, Sqlite, Storage,
@@ -113,7 +113,6 @@ impl Stored {
             });
             let mut sample = Sample::default();
             sample.set("ns", ns(&all));
-            sample.set("mops", mops(&all));
             sample
         };
         Self {

@@ -158,10 +158,10 @@ impl<C: Contender<u64>> Loop<C> {
         let mut sample = Sample::default();
         let all = self.part(false);
         let contended = self.clock;
-        if contended {
-            sample.set("mops", mops(&all));
-        } else {
+        if !contended {
             sample.set("ns", ns(&all));
+        } else if self.steps > 0 || self.keys == Keys::Hot {
+            sample.set("mops", mops(&all));
         }
         if contended && self.threads > 1 && self.keys == Keys::Hot {
             let fair = all.iter().map(|d| d.ops).sum::<u64>() as f64 / self.threads as f64;
