@@ -2,11 +2,13 @@
 
 use super::case::{Case, Work};
 use super::contender::{facts, with_numbers, with_strings, Contender, Facts, Visit};
+use super::heap::distinct;
 use super::held::{Alive, Held};
-use super::others::{again, distinct, waiters, Strings};
 use super::sample::Sample;
 use super::store::Stored;
-use super::timed::Loop;
+use super::strings::Strings;
+use super::timed::{again, Loop};
+use super::waiters::waiters;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::io::{stdin, stdout, BufRead, Write};

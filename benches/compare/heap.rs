@@ -1,7 +1,11 @@
 //! How much heap is in use. Counting is off unless a workload asks for it, so that it slows nobody in the timed parts: there an
 //! allocation costs one load and a branch that is always taken the same way, whoever allocates.
 
+use super::contender::Contender;
+use super::keys::{scatter, RESIDENT};
+use super::sample::Sample;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 struct Counting;
@@ -59,4 +63,28 @@ pub(crate) fn live() -> f64 {
 /// Allocations so far, as far as they were counted.
 pub(crate) fn allocations() -> f64 {
     ALLOCATIONS.load(Relaxed) as f64
+}
+
+/// [`Work::Distinct`](super::case::Work::Distinct).
+pub(crate) fn distinct<C: Contender<u64>>(keys: u64) -> Sample {
+    let mut sample = Sample::default();
+    counting(true);
+    let mut curve = Vec::with_capacity(101);
+    let before = live();
+    let of = C::new(RESIDENT as usize);
+    curve.push((0.0, live() - before));
+    for part in 0..100 {
+        for n in part * keys / 100..(part + 1) * keys / 100 {
+            let key = scatter(n);
+            drop(black_box(of.lock(&key)));
+        }
+        let done = (part + 1) * keys / 100;
+        curve.push((done as f64, live() - before));
+    }
+    counting(false);
+    let kib = |bytes: f64| bytes / 1024.0;
+    sample.set("left", kib(curve.last().map_or(0.0, |p| p.1)));
+    sample.set("peak", kib(curve.iter().map(|p| p.1).fold(0.0, f64::max)));
+    sample.curves.insert("heap".to_string(), curve);
+    sample
 }

@@ -18,14 +18,15 @@ mod heap;
 mod held;
 mod keys;
 mod notes;
-mod others;
 mod parent;
 mod published;
 mod report;
 mod results;
 mod sample;
 mod store;
+mod strings;
 mod timed;
+mod waiters;
 
 use case::{cases, Case};
 use clap::Parser;
@@ -37,6 +38,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Locks by key, side by side.
 #[derive(Parser)]
+#[allow(clippy::struct_excessive_bools)] // they are switches
 struct Args {
     /// Workloads or cases: those whose name begins so, such as `zipf` or `zipf/4`. All, if there is none.
     filters: Vec<String>,

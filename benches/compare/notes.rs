@@ -124,7 +124,7 @@ impl Lock {
         newest.map_or("unknown".to_string(), |(version, _)| version.clone())
     }
 
-    /// Which parking_lot (or only its core) is somewhere below a package.
+    /// Which `parking_lot` (or only its core) is somewhere below a package.
     fn pulled_in(&self, package: &str) -> String {
         let mut seen = BTreeSet::new();
         let version = self.version(package);

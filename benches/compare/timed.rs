@@ -89,7 +89,7 @@ impl Gate {
                 .collect();
             while gate.there.load(SeqCst) < threads {
                 thread::yield_now();
-                if crew.iter().any(|one| one.is_finished()) {
+                if crew.iter().any(thread::ScopedJoinHandle::is_finished) {
                     break; // it has panicked, which join tells
                 }
             }
@@ -228,4 +228,16 @@ impl<C: Contender<u64>> Loop<C> {
         done.waits = waits;
         done
     }
+}
+
+/// [`Work::Again`](super::case::Work::Again).
+pub(crate) fn again<C: Contender<u64>>(of: &'static C, time: Duration) -> Sample {
+    let mut sample = Sample::default();
+    let all = Gate::all(1, time, |_, gate| {
+        let key = 42;
+        let _outer = of.lock(&key);
+        gate.run(|| drop(black_box(of.lock(black_box(&key)))))
+    });
+    sample.set("ns", ns(&all));
+    sample
 }
