@@ -155,7 +155,7 @@ pub(crate) fn cases(quick: bool) -> Vec<Case> {
     }
     let held: &[u64] = if quick { &[100_000] } else { &[1_000, 1_000_000] };
     for &keys in held {
-        add(format!("held/{keys}"), grouped(keys), pick(2, 3), Work::Held { keys });
+        add(format!("held/{keys}"), grouped(keys), pick(2, 2), Work::Held { keys });
     }
     let distinct = if quick { 1_000_000 } else { 20_000_000 };
     add(format!("distinct/{distinct}"), grouped(distinct), 1, Work::Distinct { keys: distinct });
