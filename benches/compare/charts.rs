@@ -27,6 +27,7 @@ const COLOURS: [RGBColor; 12] = [
     RGBColor(140, 86, 75), RGBColor(255, 127, 14), RGBColor(44, 160, 44), RGBColor(148, 103, 189),
     RGBColor(23, 170, 190), RGBColor(170, 170, 40), RGBColor(120, 120, 120), RGBColor(180, 180, 180),
 ];
+const THREADS: &str = "threads";
 const PANEL: u32 = 330;
 const LEGEND: u32 = 200;
 
@@ -115,7 +116,7 @@ fn some(lines: impl Iterator<Item = (usize, Points)>) -> Vec<(usize, Points)> {
 fn threads(results: &Results) -> Vec<Panel> {
     let panel = |title: &str, lines| Panel {
         title: title.to_string(),
-        x: "threads",
+        x: THREADS,
         y: "million operations per second",
         log: true,
         lines,
@@ -253,7 +254,8 @@ fn draw_panel(area: &Area<'_>, panel: &Panel) -> Result<(), Box<dyn Error>> {
         }};
     }
     if panel.log {
-        plot!((least(|p| p.0)..most(|p| p.0)).log_scale());
+        let base = if panel.x == THREADS { 2.0 } else { 10.0 };
+        plot!((least(|p| p.0)..most(|p| p.0)).log_scale().base(base));
     } else {
         plot!(least(|p| p.0)..most(|p| p.0));
     }
@@ -273,7 +275,7 @@ fn short(x: f64) -> String {
     match x {
         x if x >= 1e6 => format!("{}M", x / 1e6),
         x if x >= 1e3 => format!("{}k", x / 1e3),
-        x if x >= 1.0 => format!("{x:.0}"),
+        x if x >= 1.0 || x == 0.0 => format!("{x:.0}"),
         x => format!("{x:.2}"),
     }
 }
