@@ -160,7 +160,7 @@ pub(crate) fn cases(quick: bool) -> Vec<Case> {
     let distinct = if quick { 1_000_000 } else { 20_000_000 };
     add(format!("distinct/{distinct}"), grouped(distinct), 1, Work::Distinct { keys: distinct });
     let waiting = if quick { 2_000 } else { 10_000 };
-    add(format!("waiters/{waiting}"), format!("{} threads", grouped(waiting)), pick(1, 3), Work::Waiters { threads: waiting as usize, keys: 1_000 });
+    add(format!("waiters/{waiting}"), format!("{} threads", grouped(waiting)), pick(1, 2), Work::Waiters { threads: waiting as usize, keys: 1_000 });
     for (name, backend) in [("memory", store::Backend::Memory), ("files", store::Backend::Files), ("sqlite", store::Backend::Sqlite)] {
         for n in [1, 2, 4, 8] {
             if !quick || n != 4 {
