@@ -99,7 +99,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     }
     let text = report::markdown(&results);
     println!("\n{text}");
-    let full = !args.quick && args.filters.is_empty() && args.only.is_empty();
+    let full = !args.report && !args.quick && args.filters.is_empty() && args.only.is_empty();
     if full || args.write {
         let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
         charts::draw_all(&benches.join("charts"), &results)?;
