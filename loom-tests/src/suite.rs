@@ -232,6 +232,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("segment_freed_at_once", "loom_growth", "shrink_against_try_c", 2),
     twin("drained_while_alive", "loom_growth", "release_c_against_grow_try_c", 2),
     twin("drained_with_nodes", "loom_growth", "release_chained_c_against_tend", 1),
+    twin("table/segment.rs remove.1", "loom_growth", "tend_against_grow", 3),
     twin("segment_freed_at_once", "loom_growth", "tend_against_tend", 2),
     twin("segment_freed_at_once", "loom_growth", "try_chained_c_against_grow_tend", 1),
     // many keys

@@ -141,16 +141,16 @@ fn release_c_tend_against_tend_try_c() {
         let (world, _kept) = world(1);
         let c = world.table.lock_owned(&C);
         world.table.grow(1);
-        release_tend_tend_try(&world, c);
+        release_tend_tend_try(&world, c, 1);
     });
 }
 
-/// I1: the same, and the key is in the chain of that segment.
+/// I1: the same, and the key is in the chain of that segment. Who asks may have emptied the slots before the key is released.
 #[test]
 fn release_chained_c_tend_against_tend_try_c() {
     explore(
         "release_chained_c_tend_against_tend_try_c",
-        bounds(2, 3),
+        bounds(3, 4),
         || {
             leave_out_epoch();
             let (world, _kept) = world(1);
@@ -158,20 +158,20 @@ fn release_chained_c_tend_against_tend_try_c() {
             let c = world.table.lock_owned(&C);
             drop(slots);
             world.table.grow(1);
-            release_tend_tend_try(&world, c);
+            release_tend_tend_try(&world, c, 2);
         },
     );
 }
 
-fn release_tend_tend_try(world: &Arc<World>, c: Guard) {
+fn release_tend_tend_try(world: &Arc<World>, c: Guard, times: usize) {
     two(
         world,
         |w| {
             release(w, c);
             w.table.tend();
         },
-        |w| {
-            w.table.tend();
+        move |w| {
+            (0..times).for_each(|_| w.table.tend());
             try_(w, C);
         },
     );
@@ -217,6 +217,19 @@ fn tend_against_tend() {
         try_(&world, C);
         world.table.grow(1);
         two(&world, |w| w.table.tend(), |w| w.table.tend());
+        assert_eq!(settled(&world), (2, 1));
+    });
+}
+
+/// I2, I7: a drained segment leaves the list while another one is put in front.
+#[test]
+fn tend_against_grow() {
+    explore("tend_against_grow", bounds(3, 3), || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        try_(&world, C);
+        world.table.grow(1);
+        two(&world, |w| w.table.tend(), |w| w.table.grow(1));
         assert_eq!(settled(&world), (2, 1));
     });
 }

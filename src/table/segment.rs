@@ -167,7 +167,10 @@ impl<K> Segments<K> {
         let old = self.list.load(Ordering::Acquire);
         // SAFETY: reachable after the pin.
         let list = unsafe { old.as_ref() };
-        let newest = list.map_or(0, |l| l.number.0);
+        let newest = list.map_or(0, |l| {
+            l.canary.touch();
+            l.number.0
+        });
         if newest != seen {
             return;
         }
@@ -204,6 +207,7 @@ impl<K> Segments<K> {
             let old = self.list.load(Ordering::Acquire);
             // SAFETY: reachable after the pin; not null, as the segment is in it.
             let list = unsafe { &*old };
+            list.canary.touch();
             let new = list
                 .segments
                 .iter()
@@ -310,9 +314,10 @@ impl<K> View<'_, K> {
             return false;
         };
         // SAFETY: reachable after the pin. The number tells it from an older one at the same address.
-        let same = unsafe { list.as_ref() }.number == self.number;
+        let now = unsafe { list.as_ref() };
+        now.canary.touch();
         self.list = list;
-        same
+        now.number == self.number
     }
 }
 
