@@ -94,3 +94,10 @@ pub mod model {
     pub use crate::sync::model::{leave_out_epoch, use_time};
     pub use crate::sync::time::Instant;
 }
+
+/// Counts what an operation does to memory. Not part of the API; only there in a build that counts.
+#[cfg(perkey_count)]
+#[doc(hidden)]
+pub mod count {
+    pub use crate::sync::count::{count, Count};
+}

@@ -16,6 +16,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 const TABLE: &str = "loom-tests/ORDERINGS.md";
+/// In the place of who noticed.
+const UNNOTICED: &str = "**nobody**";
 
 /// One ordering, one step weaker.
 struct Job {
@@ -40,7 +42,10 @@ pub(crate) fn prove(changed: bool, tally: &mut Tally) {
     let all = sites::sites();
     complete(&all, &tally);
     let mut proven = if changed { sections() } else { HashMap::new() };
-    proven.retain(|file, (fingerprint, _)| *fingerprint == sites::fingerprint(file));
+    // What nobody missed the last time is tried again: a table with such a row is no proof.
+    proven.retain(|file, (fingerprint, section)| {
+        *fingerprint == sites::fingerprint(file) && !section.contains(UNNOTICED)
+    });
     let files: Vec<&String> = all.keys().filter(|f| !proven.contains_key(*f)).collect();
     let jobs: Vec<Job> = files
         .iter()
@@ -353,7 +358,7 @@ fn table(
                         stay += 1;
                         format!("nobody, of {n} scenarios | | {why}")
                     }
-                    _ => "**nobody** | | ".to_owned(),
+                    _ => format!("{UNNOTICED} | | "),
                 };
                 let name = site.id.split_once(' ').map_or(&*site.id, |(_, name)| name);
                 let (line, op, ordering) = (site.line, &site.op, &site.ordering);

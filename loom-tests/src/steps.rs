@@ -29,6 +29,8 @@ const MODELS: &[&str] = &[
     "-D",
     "warnings",
 ];
+/// What operations do to memory, in a build of its own.
+const COUNT: &str = "--cfg perkey_count";
 const BANK: &[&str] = &["test", "--release", "-p", "bank"];
 /// The corpus of the fuzz targets, what they have found, and the planted bugs that they find.
 const FUZZ: &[&str] = &["test", "--release", "-p", "perkey-fuzz"];
@@ -44,6 +46,8 @@ pub(crate) const STEPS: &[Step] = &[
     Step("tests", "", "", &["test", "--release", "-p", "perkey", "--no-fail-fast"]),
     Step("tests without optimisation", "", "", &["test", "-p", "perkey", "--lib", "--test", "api", "--test", "foreign", "--test", "storage_nested", "--test", "storage_order", "--test", "storage_transfer"]),
     Step("the ends of the counts", "--cfg perkey_mutant --cfg perkey_small", "small", &["test", "--release", "-p", "perkey", "--test", "widths"]),
+    Step("clippy of the build that counts", COUNT, "count", &["clippy", "-p", "perkey", "--no-default-features", "--test", "counts", "--", "-D", "warnings"]),
+    Step("accesses and cache lines", COUNT, "count", &["test", "-p", "perkey", "--no-default-features", "--test", "counts"]),
     Step("fuzz targets", "", "", FUZZ),
     Step("fuzz targets with planted bugs", "--cfg perkey_mutant", "threads", FUZZ),
     Step("fuzz targets under shuttle", SHUTTLE, "shuttle", FUZZ),

@@ -274,6 +274,96 @@ fn constant_hash() {
     mixed("constant_hash", 5, 3, 4, |_| 7);
 }
 
+/// I1, I2, I5, I7: as above, while segments come, are drained and go. More keys than the first array has slots.
+#[test]
+fn keys_come_and_go_while_the_table_grows() {
+    let name = "keys_come_and_go_while_the_table_grows";
+    let (registry, tally) = (Registry::leak(), Tally::default());
+    let t = tally.clone();
+    check(name, move || {
+        let hash = if below(3) == 0 {
+            |_| 7
+        } else {
+            |id: usize| id as u64
+        };
+        let program = |w: &World| {
+            for _ in 0..3 {
+                match below(5) {
+                    0 => w.table.grow(1),
+                    1 => (0..2).for_each(|_| w.table.tend()),
+                    2 if below(3) == 0 => w.table.shrink_to_fit(),
+                    _ => w.step(0),
+                }
+            }
+        };
+        let w = Arc::new(World::new(registry, &t, 10, hash));
+        // Some are held meanwhile: what others ask for is in chains, or in segments.
+        let held: Vec<_> = (0..below(9)).map(|k| w.table.handle(&w.keys[k])).collect();
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let w = w.clone();
+                thread::spawn(move || program(&w))
+            })
+            .collect();
+        tick(MS * 2);
+        for task in tasks {
+            task.join().unwrap();
+        }
+        assert_eq!(w.table.len(), held.len());
+        drop(held);
+        w.data.verify();
+        assert_eq!(w.table.len(), 0, "{:?}", w.table);
+        for _ in 0..100 {
+            if w.table.segments() > 1 {
+                w.table.tend();
+            }
+        }
+        let segments = w.table.segments();
+        assert!(segments <= 1, "{segments} segments with nothing in them");
+        t.count(if segments == 0 { "not grown" } else { "grown" });
+        w.table.shrink_to_fit();
+        let w = Arc::into_inner(w).expect("all are joined");
+        assert_eq!(w.registry.alive(), w.keys.len(), "after shrinking");
+    });
+    tally.show(name, &["grown", "not grown"]);
+}
+
+/// I7: a node is to be linked into the chain of a segment that is drained meanwhile and waits for one pin only: it comes too late.
+#[test]
+fn a_node_comes_too_late_for_a_drained_segment() {
+    let name = "a_node_comes_too_late_for_a_drained_segment";
+    let (registry, tally) = (Registry::leak(), Tally::default());
+    let t = tally.clone();
+    check(name, move || {
+        let w = Arc::new(World::new(registry, &t, 13, |_| 7));
+        let handle = |k: usize| w.table.handle_owned(&w.keys[k]);
+        let _first: Vec<_> = (0..6).map(handle).collect();
+        w.table.grow(1);
+        let segment: Vec<_> = (6..12).map(handle).collect();
+        let late = thread::spawn({
+            let w = w.clone();
+            move || {
+                let guard = w.table.lock(&w.keys[12]);
+                w.visit(12, guard.key());
+            }
+        });
+        let drains = thread::spawn({
+            let w = w.clone();
+            move || {
+                w.table.grow(1);
+                drop(segment);
+                w.table.tend();
+                let gone = w.table.segments() == 1;
+                w.tally.count(if gone { "drained" } else { "came first" });
+            }
+        });
+        late.join().unwrap();
+        drains.join().unwrap();
+        assert_eq!(w.table.len(), 6);
+    });
+    tally.show(name, &["drained", "came first"]);
+}
+
 /// Insertions into an empty bucket that overlap: of the same key, and of others whose stamps replace its own.
 #[test]
 fn insertions_race() {

@@ -225,6 +225,13 @@ impl World {
         drop(guards);
     }
 
+    /// The slots of the first array are full, and there are so many segments.
+    fn grown(&self, segments: usize) -> Box<dyn Any> {
+        let kept = self.fill();
+        (0..segments).for_each(|_| self.table.grow(1));
+        kept
+    }
+
     /// Handles on as many keys as there are slots.
     fn fill(&self) -> Box<dyn Any> {
         Box::new(FILL.map(|k| self.handle(k)))
@@ -756,6 +763,67 @@ operations! {
             });
             drop(made.unwrap());
         },
+    }
+    /// The first array is full; the victim puts a segment in front and takes its key there.
+    grow_and_lock {
+        set_up: World::fill_slots,
+        run: |w, _| {
+            w.table.grow(1);
+            drop(w.lock(V));
+        },
+    }
+    /// The key goes to the newest of three arrays; older buckets are closed on the way.
+    lock_a_new_key_in_a_grown_table {
+        set_up: |w| w.grown(2),
+    }
+    /// The key is in a segment that is not the newest.
+    lock_a_key_of_an_older_segment {
+        set_up: |w| {
+            let kept = w.grown(1);
+            let v = w.handle(V);
+            w.table.grow(1);
+            Box::new((kept, v))
+        },
+    }
+    handles_in_a_grown_table {
+        set_up: |w| w.grown(1),
+        run: |w, _| {
+            let h = w.handle(V);
+            let weak = h.downgrade();
+            w.table.grow(1);
+            drop(weak.upgrade().expect("alive by `h`"));
+            drop(h);
+            assert!(weak.upgrade().is_none());
+            w.table.is_locked(&w.keys[V]);
+        },
+    }
+    /// An older segment with an idle key is drained, leaves the list and is retired.
+    drain_a_segment {
+        set_up: |w| {
+            let kept = w.grown(1);
+            w.leave_idle(&[V]);
+            w.table.grow(1);
+            kept
+        },
+        run: |w, _| (0..3).for_each(|_| w.table.tend()),
+    }
+    release_in_a_segment_with_waiters {
+        set_up: |w| w.grown(1),
+        prepare: hold_v,
+        run: |w, guard| {
+            w.table.grow(1);
+            drop(guard);
+        },
+        peers: &[waiter, timed_waiter, clock],
+    }
+    shrink_a_grown_table {
+        set_up: |w| {
+            let kept = w.grown(1);
+            w.leave_idle(&[V, SAME[0]]);
+            w.table.grow(1);
+            kept
+        },
+        run: |w, _| w.table.shrink_to_fit(),
     }
     lock_owned {
         run: |w, _| {

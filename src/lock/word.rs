@@ -140,10 +140,36 @@ pub(crate) mod stamp {
 
     /// The place of an insertion that went to the overflow chain.
     pub(crate) const CHAIN: u64 = 0xff;
+    /// In the place of one: nothing can be inserted into the bucket any more. The number stays.
+    const CLOSED: u64 = 0xfe;
+    /// Closed, and nothing is or can get in it.
+    const DRAINED: u64 = 0xfd;
 
     #[inline]
     pub(crate) const fn new(seq: u64, place: u64) -> u64 {
         seq << SEQ_SHIFT | place
+    }
+
+    /// The stamp of a bucket that is closed at `stamp`.
+    #[inline]
+    pub(crate) const fn closed(stamp: u64) -> u64 {
+        stamp & !0xff | CLOSED
+    }
+
+    /// The stamp of a closed bucket that has been drained.
+    #[inline]
+    pub(crate) const fn drained(stamp: u64) -> u64 {
+        stamp & !0xff | DRAINED
+    }
+
+    #[inline]
+    pub(crate) const fn is_closed(stamp: u64) -> bool {
+        matches!(stamp & 0xff, CLOSED | DRAINED)
+    }
+
+    #[inline]
+    pub(crate) const fn is_drained(stamp: u64) -> bool {
+        stamp & 0xff == DRAINED
     }
 
     #[inline]
@@ -211,5 +237,10 @@ mod tests {
     fn a_stamp_gives_back_what_went_in() {
         let s = stamp::new(SEQ_MAX, stamp::CHAIN);
         assert_eq!((stamp::seq(s), stamp::place(s)), (SEQ_MAX, stamp::CHAIN));
+        let c = stamp::closed(s);
+        assert!(stamp::is_closed(c) && !stamp::is_closed(s) && !stamp::is_drained(c));
+        let d = stamp::drained(c);
+        assert!(stamp::is_closed(d) && stamp::is_drained(d));
+        assert_eq!((stamp::seq(c), stamp::seq(d)), (SEQ_MAX, SEQ_MAX));
     }
 }

@@ -17,6 +17,8 @@ mod imp {
     #[cfg(not(perkey_loom))]
     #[inline]
     pub(crate) fn pin() -> Pin {
+        #[cfg(perkey_count)]
+        crate::sync::count::pin(epoch::is_pinned());
         Pin(epoch::pin())
     }
 

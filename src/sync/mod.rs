@@ -9,6 +9,8 @@
 //! | loom | `--cfg perkey_loom` | all interleavings and all weak-memory outcomes up to a bound | `SeqCst` accesses (counted as `AcqRel`), load buffering, time |
 //! | shuttle | `--cfg perkey_shuttle` | random and PCT schedules of larger programs | weak memory (everything is sequentially consistent) |
 //!
+//! With `--cfg perkey_count` the std back end counts what it does (`count.rs`).
+//!
 //! The back ends offer the same names:
 //! `atomic::{AtomicU64, AtomicPtr, Ordering}`, `UnsafeCell` (loom's closure interface), `Mutex` (no poison),
 //! `Parker` (one sleeping place), `Canary` (notices a use after free where the checker can), `thread_number`,
@@ -17,7 +19,11 @@
 
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 #[path = "real.rs"]
+#[cfg_attr(perkey_count, allow(dead_code, unused_imports))] // words and cells are `count`'s
 mod backend;
+
+#[cfg(perkey_count)]
+pub(crate) mod count;
 
 #[cfg(all(perkey_loom, not(perkey_shuttle)))]
 #[path = "loom.rs"]
@@ -34,10 +40,13 @@ pub(crate) mod threads;
 mod words;
 
 pub(crate) use backend::time;
+#[cfg(not(perkey_count))]
+pub(crate) use backend::{atomic, UnsafeCell};
 pub(crate) use backend::{
-    atomic, enter_once, guess, spin_limit, start, thread_number, Canary, Mutex, OwnWord, Parker,
-    UnsafeCell,
+    enter_once, guess, spin_limit, start, thread_number, turn, Canary, Mutex, OwnWord, Parker,
 };
+#[cfg(perkey_count)]
+pub(crate) use count::{atomic, UnsafeCell};
 
 #[cfg(perkey_shuttle)]
 pub(crate) use backend::point;

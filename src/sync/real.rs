@@ -164,3 +164,11 @@ pub(crate) fn enter_once(f: impl FnOnce()) {
         }
     });
 }
+
+/// Is it this thread's turn? At every `every`th call.
+#[inline]
+pub(crate) fn turn(every: u32) -> bool {
+    thread_local!(static CALLS: Cell<u32> = const { Cell::new(0) });
+    let calls = CALLS.with(|c| c.replace(c.get().wrapping_add(1)));
+    calls % every == every - 1
+}

@@ -3,6 +3,7 @@
 use crate::lock::word::stamp;
 use crate::mutant::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::Canary;
 use crate::table::chain::Chain;
 use crate::table::core::SLOTS;
 use crate::table::entry::Entry;
@@ -16,21 +17,27 @@ pub(super) struct Bucket<K> {
     /// The hash of each slot's key. Kept when the key goes: a search then looks at the word.
     pub(super) hashes: [AtomicU64; SLOTS],
     pub(super) entries: [Entry<K>; SLOTS],
+    /// Shows a checker that a segment was freed too early.
+    pub(super) canary: Canary,
 }
 
 impl<K> Bucket<K> {
+    /// Only models make one by hand: elsewhere zeros are one (`table/array.rs`).
+    #[cfg(any(perkey_loom, perkey_shuttle))]
     pub(super) fn new() -> Self {
         Self {
             stamp: AtomicU64::new(0),
             chain: Chain::new(),
             hashes: std::array::from_fn(|_| AtomicU64::new(0)),
             entries: std::array::from_fn(|_| Entry::new()),
+            canary: Canary::new(),
         }
     }
 
     /// The stamp, to be handed to `help`, `Core::search` and `Claim::publish`.
     #[inline]
     pub(super) fn stamp(&self) -> u64 {
+        self.canary.touch();
         // ORDERING: Acquire, partner of the Release in `publish`, and through the chain of exchanges of all earlier ones: a
         // search that starts here sees every member there was at this stamp (I2).
         self.stamp.load(Ordering::Acquire)
@@ -42,9 +49,10 @@ impl<K> Bucket<K> {
         if mutant("no_help") {
             return;
         }
+        self.canary.touch();
         let (seq, place) = (stamp::seq(stamp), stamp::place(stamp));
-        if seq == 0 {
-            return; // nothing has been inserted yet
+        if seq == 0 || stamp::is_closed(stamp) {
+            return; // nothing has been inserted yet, or all has been promoted before it was closed
         }
         if place == stamp::CHAIN {
             self.chain.promote(seq);
@@ -54,9 +62,31 @@ impl<K> Bucket<K> {
         }
     }
 
+    /// Closes the bucket: nothing can be inserted from now on. Returns the stamp, at which the caller may search it. Lock-free.
+    pub(super) fn close(&self) -> u64 {
+        let mut seen = self.stamp();
+        while !stamp::is_closed(seen) {
+            if !mutant("closed_without_help") {
+                self.help(seen);
+            }
+            let closed = stamp::closed(seen);
+            // ORDERING: Release on success: who fails to insert because of it (Acquire, in `stamp`) finds the newer segment in the list.
+            // Acquire on failure, as in `stamp`.
+            match self
+                .stamp
+                .compare_exchange(seen, closed, Ordering::Release, Ordering::Acquire)
+            {
+                Ok(_) => return closed,
+                Err(now) => seen = now,
+            }
+        }
+        seen
+    }
+
     /// The slots whose key has this hash, as bits.
     #[inline]
     pub(super) fn having(&self, hash: u64) -> u32 {
+        self.canary.touch();
         let mut slots = 0;
         for (i, its) in self.hashes.iter().enumerate() {
             // ORDERING: Acquire, partner of the Release in `Claim::fill`: if the slot has been taken over from the key that

@@ -14,9 +14,10 @@ use crate::owner::Owner;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{self, Bury, Pin};
 use crate::sync::Canary;
+use crate::table::bucket::Bucket;
 use crate::table::core::{Core, Junk};
 use crate::table::entry::{Entry, Met};
-use crate::table::search::Step;
+use crate::table::search::{Stand, Step, Visited};
 use std::ptr::{null_mut, NonNull};
 
 /// A node. `entry` comes first: a pointer to it is a pointer to the node.
@@ -27,17 +28,20 @@ pub(super) struct Node<K> {
     /// The number of its publication; written before *ready* is.
     pub(super) seq: AtomicU64,
     next: AtomicPtr<Node<K>>,
+    /// The bucket that it is in, which stays as long as its chain is not empty.
+    home: NonNull<Bucket<K>>,
     canary: Canary,
 }
 
 impl<K> Node<K> {
     /// A claimed node with its key, not linked yet.
-    pub(super) fn new(hash: u64, key: K) -> NonNull<Self> {
+    pub(super) fn new(home: &Bucket<K>, hash: u64, key: K) -> NonNull<Self> {
         let node = Box::new(Self {
             entry: Entry::new(),
             hash,
             seq: AtomicU64::new(0),
             next: AtomicPtr::new(null_mut()),
+            home: NonNull::from(home),
             canary: Canary::new(),
         });
         // ORDERING: Relaxed; nobody else knows the node yet.
@@ -51,6 +55,28 @@ impl<K> Node<K> {
 }
 
 impl<K> Node<K> {
+    /// Takes a node apart that was not linked.
+    ///
+    /// # Safety
+    /// Nobody else knows the node, and it holds a key.
+    pub(super) unsafe fn unmake(this: NonNull<Self>) -> K {
+        // SAFETY: promised by the caller; it came from a box.
+        let node = unsafe { Box::from_raw(this.as_ptr()) };
+        // SAFETY: it holds a key, of which nothing is known in here any more: `Node` drops none.
+        unsafe { node.entry.take_key() }
+    }
+
+    /// Takes a dead node out of its chain. Returns its key, which the caller drops when he holds nothing.
+    ///
+    /// # Safety
+    /// The caller made the node dead, which happens once.
+    pub(super) unsafe fn remove(this: NonNull<Self>) -> K {
+        // SAFETY: nobody retires a node that is not marked.
+        let home = unsafe { this.as_ref() }.home;
+        // SAFETY: the node is in the chain until it is marked, which happens in there, under a pin.
+        unsafe { home.as_ref().chain.remove(this) }
+    }
+
     /// The node that an entry is part of, if it is. The caller's reference or lock keeps it.
     pub(super) fn of(entry: &Entry<K>) -> Option<&Self> {
         // ORDERING: Relaxed; the flag is as old as the entry, whose reference was taken after its publication.
@@ -77,12 +103,18 @@ fn unmark<T>(p: *mut T) -> *mut T {
     p.map_addr(|a| a & !1)
 }
 
+/// The head of a chain that is closed: nothing can be linked any more.
+fn end<K>() -> *mut Node<K> {
+    null_mut::<Node<K>>().map_addr(|_| 1)
+}
+
 /// The overflow chain of one bucket.
 pub(super) struct Chain<K> {
     head: AtomicPtr<Node<K>>,
 }
 
 impl<K> Chain<K> {
+    #[cfg(any(perkey_loom, perkey_shuttle))]
     pub(super) fn new() -> Self {
         Self {
             head: AtomicPtr::new(null_mut()),
@@ -92,14 +124,36 @@ impl<K> Chain<K> {
     pub(super) fn is_empty(&self) -> bool {
         // ORDERING: Acquire: if the node that we look for has left the chain, we come after its last release: it was
         // released into the node's word, read (Acquire) by who marked and unlinked it (Release), up to this pointer (I1).
-        self.head.load(Ordering::Acquire).is_null()
+        unmark(self.head.load(Ordering::Acquire)).is_null()
     }
 
-    /// Links a node. Lock-free.
-    pub(super) fn push(&self, node: NonNull<Node<K>>) {
+    /// Has it been closed? For who has it to himself.
+    pub(super) fn is_closed(&self) -> bool {
+        // ORDERING: Relaxed; the caller is alone.
+        self.head.load(Ordering::Relaxed) == end()
+    }
+
+    /// Closes an empty chain for good. `false`: it is not empty.
+    pub(super) fn close(&self) -> bool {
+        // ORDERING: Acquire, both, partner of the Release in `remove`: if the chain is closed, we come after the last holder of every node that was in
+        // it; who finds the bucket drained does not look here (I1).
+        match self
+            .head
+            .compare_exchange(null_mut(), end(), Ordering::Acquire, Ordering::Acquire)
+        {
+            Ok(_) => true,
+            Err(head) => head == end(),
+        }
+    }
+
+    /// Links a node. `false`: the chain is closed. Lock-free.
+    pub(super) fn push(&self, node: NonNull<Node<K>>) -> bool {
         // ORDERING: Relaxed; the pointer is not followed, and the exchange decides.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
+            if head == end() && !mutant("closed_chain_linked") {
+                return false;
+            }
             // SAFETY: the node is ours until it is linked.
             // ORDERING: Relaxed; published by the exchange.
             unsafe { node.as_ref() }.next.store(head, Ordering::Relaxed);
@@ -111,7 +165,7 @@ impl<K> Chain<K> {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(now) => head = now,
             }
         }
@@ -167,6 +221,7 @@ impl<K> Chain<K> {
     }
 
     /// Meets every member with this hash, unpinned, until `f` is done. `stamp` as in `Core::search`.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn walk<'t, R>(
         &self,
         core: &'t Core<K>,
@@ -174,10 +229,11 @@ impl<K> Chain<K> {
         stamp: u64,
         me: Option<Owner>,
         junk: &mut Junk<K>,
+        stand: &mut Stand<'_, '_, K>,
         f: &mut impl FnMut(Met<'t, K>) -> Result<Step<'t, K, R>, Exhausted>,
-    ) -> Result<Option<R>, Exhausted> {
+    ) -> Result<Visited<R>, Exhausted> {
         let stamped = (stamp::place(stamp) == stamp::CHAIN).then(|| stamp::seq(stamp));
-        let mut pin = (!mutant("walk_unpinned")).then(epoch::pin);
+        let mut pin = (!stand.is_pinned() && !mutant("walk_unpinned")).then(epoch::pin);
         // ORDERING: Acquire, as in `iter`.
         let mut at = self.head.load(Ordering::Acquire);
         while let Some(this) = NonNull::new(unmark(at)) {
@@ -187,15 +243,20 @@ impl<K> Chain<K> {
             if node.hash == hash {
                 // SAFETY: pinned.
                 if let Some(met) = unsafe { Entry::meet(core, this.cast(), me, stamped, IN_USE) }? {
-                    drop(pin);
+                    drop(pin.take());
+                    stand.pause();
                     match f(met)? {
-                        Step::Done(r) => return Ok(Some(r)),
+                        Step::Done(r) => return Ok(Visited::Done(r)),
                         Step::Next(met) => {
-                            pin = Some(epoch::pin());
+                            let same = stand.resume();
+                            pin = (!stand.is_pinned()).then(epoch::pin);
                             // ORDERING: Acquire, as in `iter`. Read while the reference keeps the node in the chain, so
                             // that its successor is reachable under the new pin.
                             at = node.next.load(Ordering::Acquire);
                             met.finish(junk);
+                            if !same {
+                                return Ok(Visited::Moved);
+                            }
                             continue;
                         }
                     }
@@ -205,14 +266,14 @@ impl<K> Chain<K> {
             at = node.next.load(Ordering::Acquire);
         }
         drop(pin);
-        Ok(None)
+        Ok(Visited::NotThere)
     }
 
     /// Takes a dead node out of the chain. Returns its key, which the caller drops when he holds nothing.
     ///
     /// # Safety
     /// The caller made the node dead, which happens once.
-    pub(super) unsafe fn remove(&self, node: NonNull<Node<K>>) -> K {
+    unsafe fn remove(&self, node: NonNull<Node<K>>) -> K {
         let pin = epoch::pin();
         // SAFETY: nobody retires a node that is not marked.
         let n = unsafe { node.as_ref() };
@@ -245,7 +306,7 @@ impl<K> Chain<K> {
             let mut link = &self.head;
             // ORDERING: Acquire, as in `iter`.
             let mut at = link.load(Ordering::Acquire);
-            while let Some(this) = NonNull::new(at) {
+            while let Some(this) = NonNull::new(unmark(at)) {
                 // SAFETY: as in `iter`.
                 let node = unsafe { this.as_ref() };
                 node.canary.touch();

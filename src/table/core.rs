@@ -5,13 +5,14 @@ use crate::lock::word::{self, stamp, DEAD, USER};
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::epoch;
 use crate::sync::time::{now, Instant};
+use crate::table::array::Array;
 use crate::table::bucket::Bucket;
 use crate::table::chain::Node;
 use crate::table::entry::{Entry, Met};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::observer::Observers;
+use crate::table::segment::Segments;
 use crossbeam_utils::CachePadded;
 use std::ptr::NonNull;
 
@@ -44,6 +45,10 @@ impl<K> Default for Junk<K> {
 }
 
 impl<K> Junk<K> {
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.one.is_some()) + self.more.len()
+    }
+
     pub(super) fn push(&mut self, key: K) {
         match self.one {
             None => self.one = Some(key),
@@ -54,14 +59,20 @@ impl<K> Junk<K> {
 
 /// The buckets. Each is a shard of its own: no two share a word, let alone a lock.
 pub(super) struct Core<K> {
-    buckets: Box<[CachePadded<Bucket<K>>]>,
-    /// 63 - log2 of the number of buckets.
-    shift: u32,
-    /// Numbers of publications that go to a chain, at least as large as every one given out.
-    tickets: AtomicU64,
-    /// Numbers of lives that weak handles were made for.
-    lives: AtomicU64,
+    /// As long as the table.
+    pub(super) first: Array<K>,
+    pub(super) segments: Segments<K>,
+    /// Away from what every search reads.
+    numbers: CachePadded<Numbers>,
     pub(super) observers: Observers<K>,
+}
+
+/// Numbers that are given out.
+struct Numbers {
+    /// For publications that go to a chain: at least as large as every one given out.
+    tickets: AtomicU64,
+    /// For lives that weak handles were made for.
+    lives: AtomicU64,
 }
 
 // SAFETY: sending the table sends its keys.
@@ -73,53 +84,48 @@ unsafe impl<K: Send + Sync> Sync for Core<K> {}
 impl<K> Core<K> {
     /// At least one bucket; a power of two.
     pub(super) fn new(buckets: usize) -> Self {
-        let buckets = buckets.max(1).next_power_of_two();
         Self {
-            buckets: (0..buckets)
-                .map(|_| CachePadded::new(Bucket::new()))
-                .collect(),
-            shift: 63 - buckets.trailing_zeros(),
-            tickets: AtomicU64::new(0),
-            lives: AtomicU64::new(0),
+            first: Array::new(buckets),
+            segments: Segments::new(),
+            numbers: CachePadded::new(Numbers {
+                tickets: AtomicU64::new(0),
+                lives: AtomicU64::new(0),
+            }),
             observers: Observers::default(),
         }
     }
 
-    /// The bucket of a hash. The multiplication (Fibonacci hashing, Knuth volume 3, section 6.4) spreads what a weak
-    /// hasher leaves in the low bits.
-    #[inline]
-    pub(super) fn bucket(&self, hash: u64) -> &Bucket<K> {
-        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // Two shifts: one by 64 would be none.
-        #[allow(clippy::cast_possible_truncation)] // as many bits as there are buckets
-        let at = (mixed >> 1 >> self.shift) as usize;
-        &self.buckets[at]
+    /// Is there a bucket that `f` says yes to? It may run under a pin.
+    pub(super) fn any_bucket(&self, mut f: impl FnMut(&Bucket<K>) -> bool) -> bool {
+        if self.first.iter().any(&mut f) {
+            return true;
+        }
+        let view = self.segments.view();
+        view.is_some_and(|view| view.iter().any(|segment| segment.array.iter().any(&mut f)))
     }
 
-    /// Where a key with this hash is looked for: the bucket, its stamp, and after that the slots that have the hash.
+    /// Where a key with this hash is looked for first: the bucket, its stamp, and after that the slots that have the hash.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> (&Bucket<K>, u64, u32) {
-        let bucket = self.bucket(hash);
+        let bucket = self.first.bucket(hash);
         let stamp = bucket.stamp();
         (bucket, stamp, bucket.having(hash))
     }
 
-    pub(super) fn buckets(&self) -> impl Iterator<Item = &Bucket<K>> {
-        self.buckets.iter().map(|b| &**b)
-    }
-
     pub(super) fn slots(&self) -> usize {
-        self.buckets.len() * SLOTS
+        let view = self.segments.view();
+        let more: usize = view.map_or(0, |view| view.iter().map(|s| s.array.len()).sum());
+        (self.first.len() + more) * SLOTS
     }
 
     /// A number for a publication in a chain: larger than `after`, and never given out twice.
     pub(super) fn ticket(&self, after: u64) -> u64 {
         // ORDERING: Relaxed throughout; only the atomicity counts.
-        let mut last = self.tickets.load(Ordering::Relaxed);
+        let mut last = self.numbers.tickets.load(Ordering::Relaxed);
         loop {
             let next = last.max(after) + 1;
             // ORDERING: Relaxed, see above.
-            match self.tickets.compare_exchange_weak(
+            match self.numbers.tickets.compare_exchange_weak(
                 last,
                 next,
                 Ordering::Relaxed,
@@ -134,18 +140,19 @@ impl<K> Core<K> {
     /// A number for a life; never given out twice.
     pub(super) fn new_life(&self) -> u64 {
         // ORDERING: Relaxed; only the atomicity counts.
-        self.lives.fetch_add(1, Ordering::Relaxed) + 1
+        self.numbers.lives.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Gives `unit` references on an entry back. If a node of a chain dies of it, its key goes to `junk`.
     ///
     /// # Safety
     /// The references are the caller's, and he does not use them again.
+    #[allow(clippy::unused_self)] // whoever has the table may
     pub(super) unsafe fn put(&self, entry: NonNull<Entry<K>>, unit: u64, junk: &mut Junk<K>) {
         // SAFETY: the caller's references keep the entry until the exchange, after which it is not touched.
         let after = unsafe { entry.as_ref() }.raw.put(unit, word::MEMBER | unit);
         // SAFETY: as `after` says.
-        unsafe { self.bury(entry, after, junk) };
+        unsafe { bury(entry, after, junk) };
     }
 
     /// Gives one level of a key's lock back.
@@ -166,25 +173,13 @@ impl<K> Core<K> {
     /// As `unlock`, which stopped short of the exchange at the word `w`.
     #[cold]
     #[inline(never)]
+    #[allow(clippy::unused_self)] // as above
     unsafe fn unlock_rest(&self, entry: NonNull<Entry<K>>, w: u64, fair: bool) {
         // SAFETY: as in `unlock`.
         let after = unsafe { entry.as_ref() }.raw.unlock_rest(USER, w, fair);
         let mut junk = Junk::default();
         // SAFETY: as `after` says.
-        unsafe { self.bury(entry, after, &mut junk) };
-    }
-
-    /// # Safety
-    /// `after` is the word that the caller's own exchange left.
-    #[cold]
-    unsafe fn bury(&self, entry: NonNull<Entry<K>>, after: u64, junk: &mut Junk<K>) {
-        if word::phase(after) == DEAD {
-            let node: NonNull<Node<K>> = entry.cast();
-            // SAFETY: dead by the caller's exchange, and not marked yet: nobody frees it.
-            let hash = unsafe { node.as_ref() }.hash;
-            // SAFETY: only the exchange that took the last reference leaves *dead*: once.
-            junk.push(unsafe { self.bucket(hash).chain.remove(node) });
-        }
+        unsafe { bury(entry, after, &mut junk) };
     }
 
     /// Waits until the lock of a used entry is ours. `Ok(None)`: the deadline passed; nothing of the attempt is left.
@@ -236,7 +231,7 @@ impl<K> Core<K> {
     /// How many keys are alive, and how many have to be counted as being in a chain.
     pub(super) fn count(&self) -> (usize, usize) {
         let (mut alive, mut chained) = (0, 0);
-        for bucket in self.buckets() {
+        self.any_bucket(|bucket| {
             bucket.help(bucket.stamp());
             for w in bucket.words() {
                 let used = word::users(w) > 0 || mutant("idle_counted");
@@ -246,44 +241,35 @@ impl<K> Core<K> {
                 alive += usize::from(word::phase(w) == word::MEMBER && word::users(w) > 0);
                 chained += 1;
             });
-        }
+            false
+        });
         (alive, chained)
     }
+}
 
-    /// Drops idle keys and returns what memory can be returned. Lock-free.
-    pub(super) fn shrink(&self) {
-        for bucket in self.buckets() {
-            for entry in &bucket.entries {
-                if let Some(keyed) = entry.claim() {
-                    // SAFETY: claimed.
-                    let side = unsafe { entry.raw.take_side() };
-                    // SAFETY: claimed, and it held a key.
-                    let key = keyed.then(|| unsafe { entry.take_key() });
-                    // ORDERING: Release, partner of the Acquire in `claim` and `meet` (I1, I7).
-                    entry.word().store(word::FREE, Ordering::Release);
-                    drop(side);
-                    if mutant("shrink_forgets_keys") {
-                        std::mem::forget(key);
-                        continue;
-                    }
-                    drop(key); // foreign code, with nothing held
-                }
-            }
-            if !bucket.chain.is_empty() {
-                bucket.chain.sweep(&epoch::pin());
-            }
-        }
-        epoch::flush();
+/// If a node died of it: takes it out, and its key to `junk`.
+///
+/// # Safety
+/// `after` is the word that the caller's own exchange left.
+#[cold]
+unsafe fn bury<K>(entry: NonNull<Entry<K>>, after: u64, junk: &mut Junk<K>) {
+    if word::phase(after) == DEAD {
+        // SAFETY: only the exchange that took the last reference leaves *dead*: once.
+        junk.push(unsafe { Node::remove(entry.cast()) });
     }
 }
 
 impl<K> Drop for Core<K> {
     fn drop(&mut self) {
         let mut keys = Vec::new();
+        let mut segments = self.segments.take();
+        let newer = segments.iter_mut().flat_map(|s| s.array.iter_mut());
         // A key is there in every member, and in what was published without having been promoted, if it was stamped.
-        for bucket in &mut self.buckets {
+        for bucket in self.first.iter_mut().chain(newer) {
             bucket.help(bucket.stamp());
             for entry in &mut bucket.entries {
+                // SAFETY: `&mut self`. An array's memory goes without a look at what is in it.
+                drop(unsafe { entry.raw.take_side() });
                 // ORDERING: Relaxed; `&mut self`.
                 if word::phase(entry.word().load(Ordering::Relaxed)) == word::MEMBER {
                     // SAFETY: `&mut self`: nobody else is there, and a member holds a key.
@@ -313,14 +299,13 @@ impl<K> Met<'_, K> {
         match self {
             Met::Passing(pass) => pass.finish(junk),
             Met::Mine(guard) => {
-                let core = guard.core();
                 let entry = guard.into_entry();
                 // SAFETY: the level is the guard's, given back here.
                 let raw = &unsafe { entry.as_ref() }.raw;
                 if let Err(w) = raw.unlock(USER, HELD) {
                     let after = raw.unlock_rest(USER, w, false);
                     // SAFETY: as `after` says.
-                    unsafe { core.bury(entry, after, junk) };
+                    unsafe { bury(entry, after, junk) };
                 }
             }
         }

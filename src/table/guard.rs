@@ -105,10 +105,6 @@ impl<'t, K> KeyGuard<'t, K> {
         // SAFETY: just added.
         Ok(unsafe { Hold::from_user(self.core, self.entry) })
     }
-
-    pub(super) fn core(&self) -> &'t Core<K> {
-        self.core
-    }
 }
 
 impl<K> Drop for KeyGuard<'_, K> {

@@ -92,9 +92,8 @@ impl<K> Core<K> {
     /// A user of the entry whose present life has this number, if it is still going on. Lock-free but for other
     /// upgrades and downgrades of the same key.
     pub(super) fn revive(&self, hash: u64, life: u64) -> Option<Hold<'_, K>> {
-        let (bucket, stamp, slots) = self.place(hash);
         let mut junk = Junk::default();
-        let found = self.visit(bucket, stamp, slots, hash, None, &mut junk, |met| {
+        let found = self.visit_all(hash, None, &mut junk, |met| {
             let Met::Passing(pass) = met else {
                 return Ok(Step::Next(met));
             };

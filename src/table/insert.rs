@@ -23,6 +23,9 @@ use std::ptr::NonNull;
 
 /// Where the owned key of a new entry comes from. Foreign code: may panic or use the table.
 pub(super) trait Source<K> {
+    /// Does `prepare` do anything?
+    const PREPARES: bool = false;
+
     /// Called before anything is claimed.
     fn prepare(&mut self) -> Result<(), K> {
         Ok(())
@@ -32,11 +35,24 @@ pub(super) trait Source<K> {
     fn make(&mut self, old: Option<K>, junk: &mut Junk<K>) -> K;
 }
 
+/// A key that has been made already.
+pub(super) struct Ready<K>(pub(super) Option<K>);
+
+impl<K> Source<K> for Ready<K> {
+    fn make(&mut self, old: Option<K>, junk: &mut Junk<K>) -> K {
+        if let Some(old) = old {
+            junk.push(old);
+        }
+        self.0.take().expect("an entry is made once")
+    }
+}
+
 /// A place that is being rewritten by this thread alone. Dropping it (a panic of foreign code, a key that turned up
 /// elsewhere) gives the place back.
-struct Claim<'t, K> {
+pub(super) struct Claim<'t, K> {
     core: &'t Core<K>,
-    bucket: &'t Bucket<K>,
+    /// Stays allocated while something in it is claimed.
+    bucket: NonNull<Bucket<K>>,
     entry: NonNull<Entry<K>>,
     /// The slot, or [`stamp::CHAIN`].
     place: u64,
@@ -47,7 +63,7 @@ impl<'t, K> Claim<'t, K> {
     /// Claims a slot that is free or idle. Each is tried once, in turn from the one after the last insertion's on: keys leave
     /// in the order in which they came, and none leaves before all slots are taken.
     #[inline(always)]
-    fn slot(core: &'t Core<K>, bucket: &'t Bucket<K>, seen: u64) -> Option<Self> {
+    pub(super) fn slot(core: &'t Core<K>, bucket: &Bucket<K>, seen: u64) -> Option<Self> {
         // Any order is right. A model with two slots has to take slots over more often than they would be in turn.
         let mut place = if cfg!(perkey_loom) {
             stamp::CHAIN
@@ -69,7 +85,7 @@ impl<'t, K> Claim<'t, K> {
             if let Some(keyed) = entry.claim() {
                 return Some(Self {
                     core,
-                    bucket,
+                    bucket: NonNull::from(bucket),
                     entry: NonNull::from(entry),
                     place,
                     keyed,
@@ -79,17 +95,42 @@ impl<'t, K> Claim<'t, K> {
         None
     }
 
-    /// A new node with its key, linked into the chain.
-    fn node(core: &'t Core<K>, bucket: &'t Bucket<K>, hash: u64, key: K) -> Self {
-        let node = Node::new(hash, key);
-        bucket.chain.push(node);
-        Self {
+    /// A new node with its key, linked into the chain; or the key, if that is closed.
+    pub(super) fn node(
+        core: &'t Core<K>,
+        bucket: &Bucket<K>,
+        hash: u64,
+        key: K,
+    ) -> Result<Self, K> {
+        let node = Node::new(bucket, hash, key);
+        if !bucket.chain.push(node) {
+            // SAFETY: it was not linked, so nobody else knows it, and it holds the key.
+            return Err(unsafe { Node::unmake(node) });
+        }
+        Ok(Self {
             core,
-            bucket,
+            bucket: NonNull::from(bucket),
             entry: node.cast(),
             place: stamp::CHAIN,
             keyed: true,
+        })
+    }
+
+    fn bucket(&self) -> &Bucket<K> {
+        // SAFETY: something in it is claimed.
+        unsafe { self.bucket.as_ref() }
+    }
+
+    /// Gives the place back, but for the key.
+    pub(super) fn recover(mut self) -> K {
+        if self.place == stamp::CHAIN {
+            let this = ManuallyDrop::new(self);
+            // SAFETY: not dropped again.
+            return unsafe { this.remove() };
         }
+        self.keyed = false;
+        // SAFETY: claimed, with a key, of which nothing is known here any more.
+        unsafe { self.entry().take_key() }
     }
 
     fn entry(&self) -> &Entry<K> {
@@ -107,7 +148,7 @@ impl<'t, K> Claim<'t, K> {
 
     /// Writes the key of a claimed slot.
     #[inline]
-    fn fill(&mut self, hash: u64, source: &mut impl Source<K>, junk: &mut Junk<K>) {
+    pub(super) fn fill(&mut self, hash: u64, source: &mut impl Source<K>, junk: &mut Junk<K>) {
         // SAFETY: claimed, and `keyed` says that it holds a key; no longer.
         let old = std::mem::take(&mut self.keyed).then(|| unsafe { self.entry().take_key() });
         let old = if mutant("old_key_forgotten") {
@@ -121,7 +162,7 @@ impl<'t, K> Claim<'t, K> {
         unsafe { self.entry().write_key(key) };
         self.keyed = true;
         #[allow(clippy::cast_possible_truncation)] // below SLOTS
-        let its = &self.bucket.hashes[self.place as usize];
+        let its = &self.bucket().hashes[self.place as usize];
         // ORDERING: Release, partner of the Acquire in `visit`: who no longer finds the old key's hash here comes after the old
         // key's last holder, as we do by the claim (I1; loom: `{a,b}|{a}`).
         its.store(hash, Ordering::Release);
@@ -129,13 +170,13 @@ impl<'t, K> Claim<'t, K> {
 
     /// Publishes the entry and puts the bucket's stamp on it, from `seen`. `Ok(false)`: another insertion came first.
     #[inline(always)]
-    fn publish(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
+    pub(super) fn publish(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
         if self.place == stamp::CHAIN {
             return self.publish_node(seen, me, locked);
         }
         // ORDERING: Relaxed. Our claim (Acquire) comes after everything that was published in this slot, and so does
         // this load: it sees a stamp at least that new. Current still: the number below is new to this slot.
-        if self.bucket.stamp.load(Ordering::Relaxed) != seen && !mutant("stamp_not_seen_again") {
+        if self.bucket().stamp.load(Ordering::Relaxed) != seen && !mutant("stamp_not_seen_again") {
             return Ok(false);
         }
         let ready = self.ready(stamp::seq(seen) + 1, seen, me, locked)?;
@@ -174,7 +215,7 @@ impl<'t, K> Claim<'t, K> {
         if seq > SEQ_MAX && !mutant("generations_unchecked") {
             return Err(Exhausted::Generations);
         }
-        self.bucket.help(seen); // a stamp is replaced only after what it names has become a member
+        self.bucket().help(seen); // a stamp is replaced only after what it names has become a member
         let entry = self.entry();
         if locked && !mutant("born_without_owner") {
             entry.raw.set_owner(me);
@@ -198,7 +239,7 @@ impl<'t, K> Claim<'t, K> {
         }
         // ORDERING: Release on success, partner of the Acquire in `Bucket::stamp`: a search that starts at this stamp sees the
         // entry, hash included (I2). Relaxed on failure: the next round loads it again.
-        let stamped = self.bucket.stamp.compare_exchange(
+        let stamped = self.bucket().stamp.compare_exchange(
             seen,
             stamp::new(seq, self.place),
             Ordering::Release,
@@ -218,7 +259,7 @@ impl<'t, K> Claim<'t, K> {
 
     /// Published and stamped.
     #[inline]
-    fn done(self, locked: bool) -> Got<'t, K> {
+    pub(super) fn done(self, locked: bool) -> Got<'t, K> {
         let this = ManuallyDrop::new(self);
         if locked {
             // SAFETY: born locked, with one user, both ours.
@@ -240,12 +281,8 @@ impl<'t, K> Claim<'t, K> {
     /// Called once, as the last thing.
     unsafe fn release(&self, junk: &mut Junk<K>) {
         if self.place == stamp::CHAIN {
-            // ORDERING: Relaxed; the mark in `remove` publishes what matters.
-            self.entry()
-                .word()
-                .store(DEAD | OVERFLOW, Ordering::Relaxed);
-            // SAFETY: it was ours alone, and is dead now.
-            junk.push(unsafe { self.bucket.chain.remove(self.entry.cast()) });
+            // SAFETY: the last thing.
+            junk.push(unsafe { self.remove() });
             return;
         }
         if self.keyed {
@@ -254,6 +291,19 @@ impl<'t, K> Claim<'t, K> {
         }
         // ORDERING: Release, partner of the Acquire in `claim` and `meet`: as for going back to *claimed* (I1, I7).
         self.entry().word().store(word::FREE, Ordering::Release);
+    }
+
+    /// Takes a claimed node out of the chain.
+    ///
+    /// # Safety
+    /// As `release`.
+    unsafe fn remove(&self) -> K {
+        // ORDERING: Relaxed; the mark in `Node::remove` publishes what matters.
+        self.entry()
+            .word()
+            .store(DEAD | OVERFLOW, Ordering::Relaxed);
+        // SAFETY: it was ours alone, and is dead now.
+        unsafe { Node::remove(self.entry.cast()) }
     }
 }
 
@@ -298,8 +348,8 @@ impl<K> Core<K> {
         }
     }
 
-    /// Finds the key or makes its entry, and takes what `q.want` says. `seen` was read before, and then `slots`: those that have
-    /// this hash.
+    /// Finds the key or makes its entry, and takes what `q.want` says. `bucket` is that of the first array, `seen` was read before, and then
+    /// `slots`: those that have this hash.
     ///
     /// Lock-free: a round is repeated only when another insertion into the bucket has succeeded meanwhile, and a slot is
     /// tried once; when none can be had, a node of the chain takes its place.
@@ -319,7 +369,11 @@ impl<K> Core<K> {
                 return Ok(got);
             }
         }
-        let got = self.insert(bucket, seen, q, source, &mut junk)?;
+        let got = if stamp::is_closed(seen) {
+            self.acquire_grown(q, source, &mut junk)?
+        } else {
+            self.insert(bucket, seen, q, source, &mut junk)?
+        };
         drop(junk);
         Ok(got)
     }
@@ -338,18 +392,41 @@ impl<K> Core<K> {
             return Err(Exhausted::Generations.into()); // before an idle key is given up for nothing
         }
         source.prepare().map_err(Refused::WrongKey)?;
-        let claim = if let Some(mut claim) = Claim::slot(self, bucket, seen) {
-            claim.fill(q.hash, source, junk);
-            claim
-        } else {
-            let key = source.make(None, junk);
-            Claim::node(self, bucket, q.hash, key)
+        let Some(mut claim) = Claim::slot(self, bucket, seen) else {
+            return self.overflow(bucket, seen, q, source, junk);
         };
+        claim.fill(q.hash, source, junk);
         if claim.publish(seen, q.me, q.locks())? {
             Ok(claim.done(q.locks()))
         } else {
             self.insert_again(claim, q, junk)
         }
+    }
+
+    /// `insert`, when no slot can be had: into a segment, if there is one, else into the chain.
+    #[inline(never)]
+    fn overflow<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        bucket: &'t Bucket<K>,
+        seen: u64,
+        q: &Query<E>,
+        source: &mut impl Source<K>,
+        junk: &mut Junk<K>,
+    ) -> Result<Got<'t, K>, Refused<K>> {
+        if self.segments.any() {
+            return self.acquire_grown(q, source, junk);
+        }
+        let key = source.make(None, junk);
+        let Ok(claim) = Claim::node(self, bucket, q.hash, key) else {
+            unreachable!("the chains of the first array are not closed");
+        };
+        let got = if claim.publish(seen, q.me, q.locks())? {
+            claim.done(q.locks())
+        } else {
+            self.insert_again(claim, q, junk)?
+        };
+        self.crowded(q.hash);
+        Ok(got)
     }
 
     /// `insert`, after another insertion has come first.
@@ -360,7 +437,7 @@ impl<K> Core<K> {
         q: &Query<E>,
         junk: &mut Junk<K>,
     ) -> Result<Got<'t, K>, Refused<K>> {
-        let bucket = claim.bucket;
+        let bucket = self.first.bucket(q.hash);
         loop {
             let seen = bucket.stamp();
             if !mutant("no_second_search") {
@@ -369,6 +446,10 @@ impl<K> Core<K> {
                     claim.give_up(junk);
                     return Ok(got);
                 }
+            }
+            if stamp::is_closed(seen) {
+                let key = claim.recover();
+                return self.acquire_grown(q, &mut Ready(Some(key)), junk);
             }
             if claim.publish(seen, q.me, q.locks())? {
                 return Ok(claim.done(q.locks()));

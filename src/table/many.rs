@@ -395,7 +395,7 @@ impl<K> Core<K> {
     #[cold]
     fn holds_later(&self, me: Owner, this: Rank) -> bool {
         let found = |entry: &Entry<K>| entry.raw.is_held_by(me) && rank(entry) > this;
-        self.buckets().any(|bucket| {
+        self.any_bucket(|bucket| {
             bucket.entries.iter().any(found)
                 || bucket.chain.any(found) && !mutant("many_chain_not_looked_at")
         })

@@ -9,11 +9,14 @@
 //! [`entry`]: one key and its lock · [`bucket`], [`chain`]: where entries are · [`search`], [`insert`]: finding and making them ·
 //! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`]: what users hold · [`many`]: several keys in one call.
 
+mod array;
 mod bucket;
 mod chain;
 mod contention;
 mod core;
 mod entry;
+mod grow;
+mod grown;
 mod guard;
 mod handle;
 mod insert;
@@ -21,6 +24,7 @@ mod many;
 mod observer;
 mod owned;
 mod search;
+mod segment;
 
 pub use contention::Contention;
 pub use guard::KeyGuard;
@@ -136,8 +140,8 @@ impl<K> LockTable<K> {
         Self::with_hasher(RandomState::default())
     }
 
-    /// An empty table that has slots for about `keys` keys alive at the same time. More are possible at any time; they
-    /// cost an allocation each.
+    /// An empty table that has slots for about `keys` keys alive at the same time. That is the least it keeps as long as it lives;
+    /// for more it grows, and gives back what it has grown by when the keys are gone.
     ///
     /// ```
     /// let table = perkey::LockTable::<u64>::with_capacity(1000);
@@ -212,13 +216,17 @@ impl<K, S> LockTable<K, S> {
         &self.hasher
     }
 
-    /// How many keys have a place without an allocation, if they spread evenly.
+    /// How many keys have a place without an allocation, if they spread evenly. Follows the keys that are alive at the same time: it grows
+    /// when most of it is in use, and shrinks again by use, or by [`shrink_to_fit`](Self::shrink_to_fit) at once.
     ///
     /// ```
     /// let table = perkey::LockTable::<u64>::with_capacity(100);
-    /// let capacity = table.capacity();
-    /// let _guards: Vec<_> = (0..1000).map(|key| table.lock(&key)).collect();
-    /// assert_eq!(table.capacity(), capacity); // never grows
+    /// let first = table.capacity();
+    /// let guards: Vec<_> = (0..10_000).map(|key| table.lock(&key)).collect();
+    /// assert!(table.capacity() > first);
+    /// drop(guards);
+    /// table.shrink_to_fit();
+    /// assert!(table.capacity() <= 2 * first); // what it was made with, and once more: the table is in newer memory now
     /// ```
     pub fn capacity(&self) -> usize {
         self.core.slots()
@@ -313,6 +321,8 @@ struct Made<'q, Q: ?Sized, K, F> {
 }
 
 impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q, K, F> {
+    const PREPARES: bool = true;
+
     fn prepare(&mut self) -> Result<(), K> {
         if let Some(make) = self.make.take() {
             let made = make(self.asked);
@@ -331,6 +341,27 @@ impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q,
         self.key
             .take()
             .expect("an entry is made once, after `prepare`")
+    }
+}
+
+/// For models, which decide themselves when a table grows.
+#[cfg(any(perkey_loom, perkey_shuttle))]
+#[doc(hidden)]
+impl<K, S> LockTable<K, S> {
+    /// Puts a segment of so many buckets in front.
+    pub fn grow(&self, buckets: usize) {
+        self.core.grow(buckets);
+    }
+
+    /// Tends to what is older.
+    pub fn tend(&self) {
+        let mut junk = Junk::default();
+        self.core.tend(&mut junk);
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        self.core.segments.view().map_or(0, |view| view.len())
     }
 }
 
@@ -617,9 +648,11 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         Q: Hash + Eq + ?Sized,
     {
         let query = self.query(key, Want::Look);
-        let (bucket, stamp, slots) = self.core.place(query.hash);
         let mut junk = Junk::default();
-        let got = self.core.search(bucket, stamp, slots, &query, &mut junk);
+        let step = Core::step(&query);
+        let got = self
+            .core
+            .visit_all(query.hash, Some(query.me), &mut junk, step);
         drop(junk);
         match got {
             Ok(got) => got.is_some_and(f),

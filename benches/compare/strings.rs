@@ -1,0 +1,96 @@
+//! Text as keys.
+
+use super::contender::Contender;
+use super::heap;
+use super::keys::{strip, Draw, Fresh, Keys, Strip, RESIDENT};
+use super::sample::Sample;
+use super::timed::{ns, Done, Gate};
+use std::hint::black_box;
+use std::time::Duration;
+
+/// [`Work::Strings`](super::case::Work::Strings).
+pub(crate) struct Strings<C: 'static> {
+    of: &'static C,
+    never: bool,
+    time: Duration,
+    fresh: u64,
+    strip: Vec<u32>,
+    names: &'static [String],
+}
+
+/// 32 bytes of text for a number.
+fn write(name: &mut [u8; 32], n: u64) {
+    for (i, byte) in name[16..].iter_mut().enumerate() {
+        *byte = b"0123456789abcdef"[(n >> (4 * i) & 15) as usize];
+    }
+}
+
+const NAME: [u8; 32] = *b"user/profile/k0:0000000000000000";
+
+impl<C: Contender<str>> Strings<C> {
+    pub(crate) fn new(never: bool, time: Duration) -> Self {
+        let of: &'static C = Box::leak(Box::new(C::new(RESIDENT as usize)));
+        let names = (0..RESIDENT).map(|n| {
+            let mut name = NAME;
+            write(&mut name, n);
+            String::from_utf8_lossy(&name).into_owned()
+        });
+        let names = names.collect::<Vec<_>>().leak();
+        if !never {
+            for name in &*names {
+                std::mem::forget(of.keep(name));
+            }
+        }
+        Self {
+            of,
+            never,
+            time,
+            fresh: 1 << 32,
+            strip: strip(Keys::Resident, 0),
+            names,
+        }
+    }
+
+    pub(crate) fn round(&mut self) -> Sample {
+        let mut sample = Sample::default();
+        self.fresh += 1 << 32;
+        sample.set("ns", ns(&self.part(self.time)));
+        self.fresh += 1 << 32;
+        sample.set("allocs", self.allocations());
+        sample
+    }
+
+    fn part(&self, time: Duration) -> Vec<Done> {
+        Gate::all(1, time, |_, gate| gate.run(self.op()))
+    }
+
+    /// Lock and unlock the next name.
+    fn op(&self) -> impl FnMut() + '_ {
+        let mut fresh = Fresh::new(0, 1, self.fresh);
+        let mut strip = Strip::new(&self.strip, 0);
+        let mut name = NAME;
+        move || {
+            if self.never {
+                write(&mut name, fresh.next());
+                let name = std::str::from_utf8(&name).expect("it is ASCII");
+                drop(black_box(self.of.lock(name)));
+            } else {
+                let name = &self.names[strip.next() as usize];
+                drop(black_box(self.of.lock(name)));
+            }
+        }
+    }
+
+    /// Per operation, in a part that is not timed.
+    fn allocations(&self) -> f64 {
+        let mut op = self.op();
+        let ops = 10_000;
+        (0..ops).for_each(|_| op());
+        heap::counting(true);
+        let before = heap::allocations();
+        (0..ops).for_each(|_| op());
+        let after = heap::allocations();
+        heap::counting(false);
+        (after - before) / f64::from(ops)
+    }
+}

@@ -1,0 +1,279 @@
+//! Growth and shrinking: what is taken, released, looked for and drained while segments come and go.
+//!
+//! Both slots of the table's first array are taken, so that everything else goes to the segments (of one bucket of two slots each). Where it is about
+//! I1 and I2 the epoch is left out, as the fences of pins would hide an ordering of ours that is missing; where it is about I7 the real one is inside.
+#![cfg(perkey_loom)]
+
+use loom_tests::{bounds, explore, two, Hashing, Key, World, A, B, C, C1, D};
+use perkey::model::leave_out_epoch;
+use perkey::OwnedKeyGuard;
+use std::sync::Arc;
+
+type Guard = OwnedKeyGuard<Key, Hashing>;
+
+/// The first array is full, and there are `segments`. What is given is to be kept.
+fn world(segments: usize) -> (Arc<World>, [Guard; 2]) {
+    let world = World::new();
+    let kept = [A, B].map(|key| world.table.lock_owned(&key));
+    for _ in 0..segments {
+        world.table.grow(1);
+    }
+    (world, kept)
+}
+
+/// Takes the key, if it is to be had, and touches its data.
+fn try_(w: &World, key: Key) {
+    w.try_all(&[key]);
+}
+
+/// Tends as often as it takes when nobody else is there.
+fn settled(w: &World) -> (usize, usize) {
+    (0..8).for_each(|_| w.table.tend());
+    (w.table.len(), w.table.segments())
+}
+
+/// Touches the key's data and lets go of it.
+fn release(w: &World, guard: Guard) {
+    w.touch(*guard.key());
+    drop(guard);
+}
+
+/// I1, I2: insert against growth: one goes to the chain of the first array, or finds the first segment; the other has made that and inserts there.
+#[test]
+fn try_c_against_grow_try_c() {
+    explore("try_c_against_grow_try_c", bounds(2, 2), || {
+        leave_out_epoch();
+        let (world, _kept) = world(0);
+        two(
+            &world,
+            |w| try_(w, C),
+            |w| {
+                w.table.grow(1);
+                try_(w, C);
+            },
+        );
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I1, I2: insert against growth: one inserts into a segment that the other makes an older one.
+#[test]
+fn try_c_in_a_segment_against_grow_try_c() {
+    explore(
+        "try_c_in_a_segment_against_grow_try_c",
+        bounds(2, 2),
+        || {
+            leave_out_epoch();
+            let (world, _kept) = world(1);
+            two(
+                &world,
+                |w| try_(w, C),
+                |w| {
+                    w.table.grow(1);
+                    try_(w, C);
+                },
+            );
+            assert_eq!(world.table.len(), 2);
+        },
+    );
+}
+
+/// I1, I2: growth against growth: both put a segment in front and insert the same key.
+#[test]
+fn grow_try_c_against_grow_try_c() {
+    explore("grow_try_c_against_grow_try_c", bounds(2, 2), || {
+        leave_out_epoch();
+        let (world, _kept) = world(0);
+        let both = |w: &World| {
+            w.table.grow(1);
+            try_(w, C);
+        };
+        two(&world, both, both);
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I1: release against growth: a key that is held in a segment is released, and comes back in a newer one.
+#[test]
+fn release_c_against_grow_try_c() {
+    explore("release_c_against_grow_try_c", bounds(2, 3), || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        let c = world.table.lock_owned(&C);
+        two(
+            &world,
+            |w| release(w, c),
+            |w| {
+                w.table.grow(1);
+                w.table.tend();
+                try_(w, C);
+            },
+        );
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I1, I2: lookup against draining: an idle key is taken out of the older segment while it is asked for.
+#[test]
+fn try_c_against_tend_try_c() {
+    explore("try_c_against_tend_try_c", bounds(2, 3), || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        try_(&world, C);
+        world.table.grow(1);
+        two(
+            &world,
+            |w| try_(w, C),
+            |w| {
+                w.table.tend();
+                try_(w, C);
+            },
+        );
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I1: the key's last holder in an older segment tends to that, and so does who asks for the key next and finds the bucket drained by either.
+#[test]
+fn release_c_tend_against_tend_try_c() {
+    explore("release_c_tend_against_tend_try_c", bounds(2, 3), || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        let c = world.table.lock_owned(&C);
+        world.table.grow(1);
+        release_tend_tend_try(&world, c, 1);
+    });
+}
+
+/// I1: the same, and the key is in the chain of that segment. Who asks may have emptied the slots before the key is released.
+#[test]
+fn release_chained_c_tend_against_tend_try_c() {
+    explore(
+        "release_chained_c_tend_against_tend_try_c",
+        bounds(3, 4),
+        || {
+            leave_out_epoch();
+            let (world, _kept) = world(1);
+            let slots = [D, C1].map(|key| world.table.lock_owned(&key));
+            let c = world.table.lock_owned(&C);
+            drop(slots);
+            world.table.grow(1);
+            release_tend_tend_try(&world, c, 2);
+        },
+    );
+}
+
+fn release_tend_tend_try(world: &Arc<World>, c: Guard, times: usize) {
+    two(
+        world,
+        |w| {
+            release(w, c);
+            w.table.tend();
+        },
+        move |w| {
+            (0..times).for_each(|_| w.table.tend());
+            try_(w, C);
+        },
+    );
+    assert_eq!(world.table.len(), 2);
+}
+
+/// I7: lookup against draining: the segment that is searched is drained, taken out of the list and freed; the epoch is made to advance.
+#[test]
+fn look_against_tend_and_free() {
+    explore("look_against_tend_and_free", bounds(1, 1), || {
+        let (world, _kept) = world(1);
+        try_(&world, C);
+        world.table.grow(1);
+        two(
+            &world,
+            |w| {
+                w.table.tend();
+                w.table.shrink_to_fit();
+            },
+            |w| assert!(!w.table.is_locked(&C1)),
+        );
+        assert_eq!(settled(&world), (2, 1));
+    });
+}
+
+/// I7: shrink against lock: the segment in which a key is taken is drained at the same time.
+#[test]
+fn shrink_against_try_c() {
+    explore("shrink_against_try_c", bounds(1, 2), || {
+        let (world, _kept) = world(1);
+        try_(&world, C);
+        world.table.grow(1);
+        two(&world, |w| w.table.shrink_to_fit(), |w| try_(w, C));
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I2, I7: two tend to the same segment; it leaves the list once.
+#[test]
+fn tend_against_tend() {
+    explore("tend_against_tend", bounds(2, 3), || {
+        let (world, _kept) = world(1);
+        try_(&world, C);
+        world.table.grow(1);
+        two(&world, |w| w.table.tend(), |w| w.table.tend());
+        assert_eq!(settled(&world), (2, 1));
+    });
+}
+
+/// I2, I7: a drained segment leaves the list while another one is put in front.
+#[test]
+fn tend_against_grow() {
+    explore("tend_against_grow", bounds(3, 3), || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        try_(&world, C);
+        world.table.grow(1);
+        two(&world, |w| w.table.tend(), |w| w.table.grow(1));
+        assert_eq!(settled(&world), (2, 1));
+    });
+}
+
+/// I7: a node of a segment's chain is released while the segment is drained.
+#[test]
+fn release_chained_c_against_tend() {
+    explore("release_chained_c_against_tend", bounds(1, 1), || {
+        let (world, _kept) = world(1);
+        let slots = [D, C1].map(|key| world.table.lock_owned(&key));
+        let c = world.table.lock_owned(&C);
+        drop(slots);
+        world.table.grow(1);
+        two(
+            &world,
+            |w| release(w, c),
+            |w| {
+                w.table.tend();
+                w.table.tend();
+            },
+        );
+        assert_eq!(settled(&world), (2, 1));
+    });
+}
+
+/// I2, I7: a node is to be linked into the chain of a segment that is drained: it comes too late, and goes to the newer one.
+#[test]
+fn try_chained_c_against_grow_tend() {
+    explore("try_chained_c_against_grow_tend", bounds(1, 2), || {
+        let (world, _kept) = world(1);
+        let slots = [D, C1].map(|key| world.table.lock_owned(&key));
+        two(
+            &world,
+            |w| {
+                w.table.grow(1);
+                drop(slots);
+                w.table.tend();
+                w.table.shrink_to_fit();
+            },
+            |w| try_(w, C),
+        );
+        settled(&world);
+        world.table.shrink_to_fit();
+        world.table.shrink_to_fit();
+        assert_eq!(world.table.len(), 2);
+    });
+}

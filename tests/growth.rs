@@ -1,0 +1,291 @@
+//! Growth and shrinking with real threads: from one key to a million and back (I2, I7, I8).
+#![allow(clippy::pedantic)]
+#![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
+
+use perkey::{KeyGuard, LockTable};
+use stats_alloc::{StatsAlloc, INSTRUMENTED_SYSTEM};
+use std::alloc::System;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Keys alive at once: a million, or fewer where nothing is optimised.
+const MANY: u64 = if cfg!(debug_assertions) {
+    100_000
+} else {
+    1_000_000
+};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// One test at a time: the allocator sees all threads.
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes that are allocated now.
+fn live() -> usize {
+    let s = HEAP.stats();
+    s.bytes_allocated.saturating_sub(s.bytes_deallocated)
+}
+
+/// Holds these keys.
+fn hold(table: &LockTable<u64>, keys: std::ops::Range<u64>) -> Vec<KeyGuard<'_, u64>> {
+    let mut guards = Vec::with_capacity((keys.end - keys.start) as usize);
+    guards.extend(keys.map(|k| table.lock(&k)));
+    guards
+}
+
+/// Is the key refused to another thread?
+fn refused(table: &LockTable<u64>, keys: impl Iterator<Item = u64> + Send) -> bool {
+    thread::scope(|s| {
+        s.spawn(|| keys.into_iter().all(|k| table.try_lock(&k).is_none()))
+            .join()
+            .unwrap()
+    })
+}
+
+/// Ordinary use: other keys, one after the other.
+fn pass_by(table: &LockTable<u64>, keys: u64) {
+    (0..keys).for_each(|k| drop(table.lock(&(u64::MAX - k))));
+}
+
+#[test]
+fn an_empty_table_takes_at_most_8_kib() {
+    let _alone = alone();
+    drop(LockTable::<u64>::new().lock(&1)); // what a thread sets up once
+    let before = live();
+    let tables: Vec<LockTable<u64>> = (0..1000).map(|_| LockTable::new()).collect();
+    let each = (live() - before) / tables.len() - size_of::<LockTable<u64>>();
+    assert!(
+        each <= 8 * KIB,
+        "{each} bytes for a table with nothing in it"
+    );
+    drop(tables);
+    assert!(live() <= before + 4 * KIB);
+}
+
+#[test]
+fn a_million_keys_at_once_are_each_held_and_cost_at_most_112_bytes() {
+    let _alone = alone();
+    let before = live();
+    let table = LockTable::new();
+    let guards = hold(&table, 0..MANY);
+    let bytes = live() - before - guards.capacity() * size_of::<KeyGuard<'_, u64>>();
+    let each = bytes as f64 / MANY as f64;
+    println!("{each:.1} bytes a key");
+    assert!(each <= 112.0, "{each:.1} bytes a key");
+    assert_eq!(table.len() as u64, MANY);
+    assert!(refused(&table, (0..MANY).step_by(997)));
+    assert!((0..MANY).step_by(997).all(|k| table.is_held(&k)));
+    assert!(!table.is_locked(&MANY));
+    drop(guards);
+    assert!(table.is_empty());
+    assert!(!refused(&table, 0..1));
+}
+
+#[test]
+fn the_memory_of_a_million_keys_comes_back_at_once_by_shrinking() {
+    let _alone = alone();
+    let table = LockTable::new();
+    drop(hold(&table, 0..100)); // what a thread sets up once
+    let before = live();
+    drop(hold(&table, 0..MANY));
+    let full = live();
+    // A bounded number of times: the epoch frees what all pins of its moment are gone for.
+    for _ in 0..100 {
+        table.shrink_to_fit();
+    }
+    let left = live().saturating_sub(before);
+    println!("{} KiB of {} left", left / KIB, (full - before) / KIB);
+    assert!(left <= 64 * KIB, "{left} bytes are left");
+    assert_eq!(hold(&table, 0..100).len(), table.len());
+}
+
+#[test]
+fn the_memory_of_a_million_keys_comes_back_by_ordinary_use() {
+    let _alone = alone();
+    let table = LockTable::new();
+    drop(hold(&table, 0..100));
+    let before = live();
+    drop(hold(&table, 0..MANY));
+    let mut passed = 0;
+    while live() > before + 64 * KIB && passed < 40 * MANY {
+        pass_by(&table, 10_000);
+        passed += 10_000;
+    }
+    println!(
+        "{passed} operations later {} KiB are left",
+        live().saturating_sub(before) / KIB
+    );
+    assert!(
+        live() <= before + 64 * KIB,
+        "{} bytes are left after {passed} operations",
+        live() - before
+    );
+}
+
+#[test]
+fn keys_that_stay_are_found_while_others_come_and_go_by_the_thousand() {
+    let _alone = alone();
+    let table = LockTable::new();
+    let stay: Vec<_> = (0..1000).map(|k| table.lock(&(k * 1_000_003))).collect();
+    let handles: Vec<_> = (0..1000)
+        .map(|k| table.handle(&(k * 1_000_003 + 1)))
+        .collect();
+    for round in 1..=4 {
+        let many = hold(&table, 2_000_000_000..2_000_000_000 + round * MANY / 20);
+        assert!(refused(
+            &table,
+            stay.iter()
+                .map(|g| *g.key())
+                .collect::<Vec<_>>()
+                .into_iter()
+        ));
+        assert!(handles.iter().all(|h| h.try_lock().is_some()));
+        drop(many);
+        pass_by(&table, MANY / 20);
+        assert_eq!(table.len(), stay.len() + handles.len());
+    }
+    // The same lock for a handle and for whoever asks the table.
+    for handle in &handles {
+        let guard = table.lock(handle.key());
+        assert_eq!(handle.lock().depth(), 2);
+        drop(guard);
+    }
+    assert!(stay.iter().all(|g| table.lock(g.key()).depth() == 2));
+}
+
+#[test]
+fn a_weak_handle_knows_its_life_across_growth() {
+    let _alone = alone();
+    let table = LockTable::new();
+    let strong = table.handle(&1);
+    let weak = strong.downgrade();
+    let many = hold(&table, 1000..1000 + MANY / 50);
+    assert!(weak.upgrade().is_some_and(|h| *h.key() == 1));
+    drop(strong);
+    assert!(weak.upgrade().is_none());
+    let again = table.handle(&1);
+    assert!(weak.upgrade().is_none(), "a new life, in a newer array");
+    drop((again, many));
+}
+
+#[test]
+fn a_thread_that_is_stopped_while_pinned_costs_bounded_memory() {
+    let _alone = alone();
+    let table = LockTable::new();
+    drop(hold(&table, 0..100));
+    let (go, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut more = Vec::new();
+    thread::scope(|s| {
+        s.spawn(|| {
+            let _pin = crossbeam_epoch::pin();
+            go.store(true, Relaxed);
+            while !done.load(Relaxed) {
+                thread::yield_now();
+            }
+        });
+        while !go.load(Relaxed) {
+            thread::yield_now();
+        }
+        for _ in 0..8 {
+            let before = live();
+            drop(hold(&table, 0..MANY / 10));
+            pass_by(&table, MANY);
+            more.push(live().saturating_sub(before));
+        }
+        done.store(true, Relaxed);
+    });
+    println!("more bytes after each round: {more:?}");
+    // The first rounds leave arrays that wait for the pin; the table then stays as it is until they can be freed.
+    let later: usize = more[4..].iter().sum();
+    assert!(
+        later <= MIB,
+        "still {later} bytes more in the last four rounds: {more:?}"
+    );
+    for _ in 0..100 {
+        table.shrink_to_fit();
+    }
+}
+
+/// What a key guards, without any synchronisation of its own.
+struct Cells(Vec<UnsafeCell<u64>>);
+// SAFETY: a cell is touched by who holds its key only: that is what is tested.
+unsafe impl Sync for Cells {}
+
+impl Cells {
+    /// # Safety
+    /// The caller holds the key.
+    unsafe fn add(&self, key: u64) {
+        // SAFETY: promised by the caller.
+        unsafe { *self.0[key as usize].get() += 1 };
+    }
+}
+
+#[test]
+fn no_update_is_lost_while_the_table_grows_and_shrinks() {
+    let _alone = alone();
+    let keys = MANY / 50;
+    let table: LockTable<u64> = LockTable::new();
+    let cells = Cells((0..keys).map(|_| UnsafeCell::new(0)).collect());
+    let rounds = 6;
+    let add = |k: u64| {
+        let _guard = table.lock(&k);
+        // SAFETY: held.
+        unsafe { cells.add(k) };
+    };
+    thread::scope(|s| {
+        for part in 0..4u64 {
+            let (table, add) = (&table, &add);
+            s.spawn(move || {
+                for round in 0..rounds {
+                    // All threads update all keys; each holds a quarter of others meanwhile, so that the table has to grow.
+                    let from = keys * (10 + part);
+                    let held = hold(table, from..from + keys);
+                    (0..keys).for_each(|k| add((k * 7919 + part) % keys));
+                    drop(held);
+                    if (round + part) % 3 == 0 {
+                        table.shrink_to_fit();
+                    }
+                }
+            });
+        }
+    });
+    assert!(table.is_empty());
+    // SAFETY: nobody else is there.
+    assert!(cells.0.iter().all(|c| unsafe { *c.get() } == 4 * rounds));
+}
+
+#[test]
+fn one_hash_for_all_keys_does_not_make_the_table_grow_without_end() {
+    #[derive(Default, Clone)]
+    struct One;
+    impl std::hash::BuildHasher for One {
+        type Hasher = Same;
+        fn build_hasher(&self) -> Same {
+            Same
+        }
+    }
+    struct Same;
+    impl std::hash::Hasher for Same {
+        fn finish(&self) -> u64 {
+            42
+        }
+        fn write(&mut self, _: &[u8]) {}
+    }
+    let _alone = alone();
+    let table: LockTable<u64, One> = LockTable::with_hasher(One);
+    let before = live();
+    let guards: Vec<_> = (0..2000).map(|k| table.lock(&k)).collect();
+    let bytes = live() - before;
+    assert!(bytes < 2 * MIB, "{bytes} bytes for 2,000 keys of one hash");
+    assert!(guards.iter().all(|g| g.depth() == 1) && table.len() == guards.len());
+}
