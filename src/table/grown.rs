@@ -28,8 +28,8 @@ struct Material<K> {
     node: bool,
 }
 
-/// As many segments are looked at together, so that their cache misses overlap. The newest few have most of the keys.
-const LOOKS: [usize; 2] = [3, 12];
+/// As many older segments are looked at together, so that their cache misses overlap.
+const LOOKS: usize = 4;
 
 /// A bucket's stamp, and then which of its slots have the hash.
 #[derive(Clone, Copy, Default)]
@@ -88,38 +88,36 @@ impl<K> Core<K> {
             unreachable!("there is a segment, and there will be one from now on");
         };
         let newest = NonNull::from(view.bucket(0, q.hash));
-        let mut seen = 0;
-        let (mut from, mut batches) = (0, LOOKS.into_iter().cycle());
-        while from < view.len() {
-            let n = batches.next().expect("a cycle").min(view.len() - from);
-            let mut looks = [Look::default(); LOOKS[1]];
+        // SAFETY: in the view.
+        let look = Look::at(unsafe { newest.as_ref() }, q.hash);
+        match self.look_in(&mut view, newest, look, q, junk)? {
+            Visited::Done(got) => return Ok(Some(got)),
+            Visited::NotThere => {}
+            Visited::Moved => return Ok(None),
+        }
+        let seen = look.stamp;
+        if stamp::is_closed(seen) {
+            return Ok(None); // there is a newer segment
+        }
+        if stamp::seq(seen) >= SEQ_MAX && !mutant("generations_unchecked") {
+            return Err(Exhausted::Generations.into());
+        }
+        let mut older = 1;
+        while older < view.len() {
+            let n = LOOKS.min(view.len() - older);
+            let mut looks = [Look::default(); LOOKS];
             for (i, look) in looks[..n].iter_mut().enumerate() {
-                *look = Look::at(view.bucket(from + i, q.hash), q.hash);
+                *look = Look::at(view.bucket(older + i, q.hash), q.hash);
             }
-            for (at, look) in (from..).zip(&looks[..n]) {
-                let visited = if at == 0 {
-                    self.look_in(&mut view, newest, *look, q, junk)?
-                } else {
-                    let older = NonNull::from(view.bucket(at, q.hash));
-                    self.look_closed(&mut view, older, Some(*look), q, junk)?
-                };
-                match visited {
+            for (at, look) in (older..).zip(&looks[..n]) {
+                let bucket = NonNull::from(view.bucket(at, q.hash));
+                match self.look_closed(&mut view, bucket, Some(*look), q, junk)? {
                     Visited::Done(got) => return Ok(Some(got)),
                     Visited::NotThere => {}
                     Visited::Moved => return Ok(None),
                 }
-                if at > 0 {
-                    continue;
-                }
-                seen = look.stamp;
-                if stamp::is_closed(seen) {
-                    return Ok(None); // there is a newer segment
-                }
-                if stamp::seq(seen) >= SEQ_MAX && !mutant("generations_unchecked") {
-                    return Err(Exhausted::Generations.into());
-                }
             }
-            from += n;
+            older += n;
         }
         let first = NonNull::from(self.first.bucket(q.hash));
         match self.look_closed(&mut view, first, None, q, junk)? {
