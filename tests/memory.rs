@@ -446,15 +446,19 @@ fn a_forgotten_weak_handle_keeps_nothing_allocated() {
     let t = LockTable::with_capacity_and_hasher(1, OneHash);
     let _six: Vec<_> = (0..6u64).map(|k| t.lock(&k)).collect();
     drop(t.handle(&10).downgrade());
-    let mut base = settle(&t, 0);
-    base = base.min(settle(&t, base));
-    for k in 10..3000 {
-        forget(t.handle(&k).downgrade()); // beyond the slots: an allocation each, if it stayed
-    }
-    for k in 0..3000 {
-        drop(t.lock(&k));
-    }
-    let left = settle(&t, base + NOISE) - base;
+    // The least of a few rounds counts: a leak shows in each; what the harness and the epoch keep for a thread that begins or ends does not.
+    let left = (0..8).map(|_| {
+        let mut base = settle(&t, 0);
+        base = base.min(settle(&t, base));
+        for k in 10..3000 {
+            forget(t.handle(&k).downgrade()); // beyond the slots: an allocation each, if it stayed
+        }
+        for k in 0..3000 {
+            drop(t.lock(&k));
+        }
+        settle(&t, base + NOISE) - base
+    });
+    let left = left.min().expect("eight rounds");
     assert!(
         left <= NOISE,
         "{left} bytes after 2,990 forgotten weak handles"

@@ -309,16 +309,17 @@ fn at_the_end_of_generations_new_keys_are_refused_and_old_ones_go_on() {
 
 #[test]
 fn generations_end_in_the_chain_too() {
-    // I2, I5: all forty alive at once.
+    // I2, I5: as many alive at once as do not make the table grow, which would give it new generations.
     let t = LockTable::with_capacity_and_hasher(0, OneHash);
-    let guards: Vec<KeyGuard<'_, u64>> = (1..=40).map(|k| t.lock(&k)).collect();
+    let guards: Vec<KeyGuard<'_, u64>> = (1..=20).map(|k| t.lock(&k)).collect();
+    (21..=40).for_each(|k| drop(t.lock(&k)));
     for k in 41..100 {
         assert!(t.try_lock(&k).is_none());
         refuses(GENERATIONS, || t.lock(&k));
         refuses(GENERATIONS, || t.handle(&k));
     }
-    assert_eq!(t.len(), 40);
-    for (k, guard) in (1..=40).zip(&guards) {
+    assert_eq!(t.len(), 20);
+    for (k, guard) in (1..=20).zip(&guards) {
         assert_eq!((*guard.key(), guard.depth(), t.lock(&k).depth()), (k, 1, 2));
         elsewhere(|| assert!(t.try_lock(&k).is_none()));
     }
@@ -327,6 +328,18 @@ fn generations_end_in_the_chain_too() {
     refuses(GENERATIONS, || t.lock(&41));
     t.shrink_to_fit();
     refuses(GENERATIONS, || t.lock(&41));
+    assert!(t.is_empty());
+}
+
+#[test]
+fn a_table_that_grows_has_new_generations() {
+    // I2, I4: forty keys of one hash alive at once crowd the only bucket; a newer one takes what comes after them.
+    let t = LockTable::with_capacity_and_hasher(0, OneHash);
+    let guards: Vec<KeyGuard<'_, u64>> = (1..=40).map(|k| t.lock(&k)).collect();
+    assert!(t.capacity() > 6, "grown");
+    assert!(t.try_lock(&41).is_some());
+    assert!((1..=40).all(|k| t.lock(&k).depth() == 2));
+    drop(guards);
     assert!(t.is_empty());
 }
 
