@@ -61,15 +61,20 @@ fn pass_by(table: &LockTable<u64>, keys: u64) {
 fn an_empty_table_takes_at_most_8_kib() {
     let _alone = alone();
     drop(LockTable::<u64>::new().lock(&1)); // what a thread sets up once
-    let before = live();
-    let tables: Vec<LockTable<u64>> = (0..1000).map(|_| LockTable::new()).collect();
-    let each = (live() - before) / tables.len() - size_of::<LockTable<u64>>();
+                                            // The least of a few rounds counts: what the harness allocates for threads that begin meanwhile is not a table's.
+    let rounds = (0..8).map(|_| {
+        let before = live();
+        let tables: Vec<LockTable<u64>> = (0..1000).map(|_| LockTable::new()).collect();
+        let each = (live() - before) / tables.len() - size_of::<LockTable<u64>>();
+        drop(tables);
+        (each, live().saturating_sub(before))
+    });
+    let (each, left) = rounds.min().expect("eight rounds");
     assert!(
         each <= 8 * KIB,
         "{each} bytes for a table with nothing in it"
     );
-    drop(tables);
-    assert!(live() <= before + 4 * KIB);
+    assert!(left <= 4 * KIB, "{left} bytes left of a thousand");
 }
 
 #[test]
