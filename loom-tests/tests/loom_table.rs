@@ -21,7 +21,7 @@ sequences! {
     /// I1, I6: two threads, one key.
     lock_a_lock_a all_in_full(7), lock_all: [A], [A];
     /// I1, I3: and again, so that an idle entry is revived.
-    lock_aa_lock_a bounds(5, 6), lock_all: [A, A], [A];
+    lock_aa_lock_a bounds(5, 8), lock_all: [A, A], [A];
     /// I4: two keys in one bucket.
     lock_a_lock_b ALL, lock_all: [A], [B];
     /// I2, I4: two keys with one hash.
@@ -35,11 +35,11 @@ sequences! {
     /// I1, I2: and taken over in the end.
     try_aab_try_a bounds(4, 6), try_all: [A, A, B], [A];
     /// I1, I2, I7: the entry is taken over while the key is looked for, and comes back elsewhere.
-    try_ab_try_a bounds(5, 7), try_all: [A, B], [A];
+    try_ab_try_a bounds(5, 9), try_all: [A, B], [A];
     /// I1, I2, I7: both threads take over, one of them what the other looks for.
     try_ab_try_ca bounds(3, 4), try_all: [A, B], [C, A];
     /// I4, I7: taken over while a key with the same hash is looked for.
-    try_ab_try_a1 bounds(2, 3), try_all: [A, B], [A1];
+    try_ab_try_a1 bounds(2, 4), try_all: [A, B], [A1];
     /// I1, I2: three keys in two slots, in opposite directions.
     try_abc_try_ba bounds(2, 2), try_all: [A, B, C], [B, A];
     /// I1, I2, I6: as `try_aab_try_a`, waiting.
@@ -49,7 +49,7 @@ sequences! {
     /// I1, I2, I6: as `try_ab_try_ca`, waiting.
     lock_ab_lock_ca bounds(3, 5), lock_all: [A, B], [C, A];
     /// I4, I6: as `try_ab_try_a1`, waiting.
-    lock_ab_lock_a1 bounds(2, 3), lock_all: [A, B], [A1];
+    lock_ab_lock_a1 bounds(2, 4), lock_all: [A, B], [A1];
     /// I1, I2, I6: as `try_abc_try_ba`, waiting.
     lock_abc_lock_ba bounds(2, 2), lock_all: [A, B, C], [B, A];
 }
