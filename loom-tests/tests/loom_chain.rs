@@ -65,7 +65,7 @@ fn release_c1_behind_c_against_c1() {
 /// I1: the key's node, marked by its last holder, is unlinked by who looks for it next.
 #[test]
 fn release_c_against_release_a1_and_c() {
-    explore("release_c_against_release_a1_and_c", bounds(4, 6), || {
+    explore("release_c_against_release_a1_and_c", bounds(4, 12), || {
         leave_out_epoch();
         let (world, [c, a1], _kept) = world([C, A1]);
         two(

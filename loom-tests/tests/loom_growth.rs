@@ -4,7 +4,7 @@
 //! I1 and I2 the epoch is left out, as the fences of pins would hide an ordering of ours that is missing; where it is about I7 the real one is inside.
 #![cfg(perkey_loom)]
 
-use loom_tests::{bounds, explore, two, Hashing, Key, World, A, B, C, C1, D};
+use loom_tests::{bounds, explore, two, Hashing, Key, World, A, ALL, B, C, C1, D};
 use perkey::model::leave_out_epoch;
 use perkey::OwnedKeyGuard;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn release(w: &World, guard: Guard) {
 /// I1, I2: insert against growth: one goes to the chain of the first array, or finds the first segment; the other has made that and inserts there.
 #[test]
 fn try_c_against_grow_try_c() {
-    explore("try_c_against_grow_try_c", bounds(2, 2), || {
+    explore("try_c_against_grow_try_c", bounds(2, 7), || {
         leave_out_epoch();
         let (world, _kept) = world(0);
         two(
@@ -61,7 +61,7 @@ fn try_c_against_grow_try_c() {
 fn try_c_in_a_segment_against_grow_try_c() {
     explore(
         "try_c_in_a_segment_against_grow_try_c",
-        bounds(2, 2),
+        bounds(2, 5),
         || {
             leave_out_epoch();
             let (world, _kept) = world(1);
@@ -81,7 +81,7 @@ fn try_c_in_a_segment_against_grow_try_c() {
 /// I1, I2: growth against growth: both put a segment in front and insert the same key.
 #[test]
 fn grow_try_c_against_grow_try_c() {
-    explore("grow_try_c_against_grow_try_c", bounds(2, 2), || {
+    explore("grow_try_c_against_grow_try_c", bounds(2, 5), || {
         leave_out_epoch();
         let (world, _kept) = world(0);
         let both = |w: &World| {
@@ -96,7 +96,7 @@ fn grow_try_c_against_grow_try_c() {
 /// I1: release against growth: a key that is held in a segment is released, and comes back in a newer one.
 #[test]
 fn release_c_against_grow_try_c() {
-    explore("release_c_against_grow_try_c", bounds(2, 3), || {
+    explore("release_c_against_grow_try_c", ALL, || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         let c = world.table.lock_owned(&C);
@@ -116,7 +116,7 @@ fn release_c_against_grow_try_c() {
 /// I1, I2: lookup against draining: an idle key is taken out of the older segment while it is asked for.
 #[test]
 fn try_c_against_tend_try_c() {
-    explore("try_c_against_tend_try_c", bounds(2, 3), || {
+    explore("try_c_against_tend_try_c", bounds(2, 5), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         try_(&world, C);
@@ -136,7 +136,7 @@ fn try_c_against_tend_try_c() {
 /// I1: the key's last holder in an older segment tends to that, and so does who asks for the key next and finds the bucket drained by either.
 #[test]
 fn release_c_tend_against_tend_try_c() {
-    explore("release_c_tend_against_tend_try_c", bounds(2, 3), || {
+    explore("release_c_tend_against_tend_try_c", bounds(2, 5), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         let c = world.table.lock_owned(&C);
@@ -212,7 +212,7 @@ fn shrink_against_try_c() {
 /// I2, I7: two tend to the same segment; it leaves the list once.
 #[test]
 fn tend_against_tend() {
-    explore("tend_against_tend", bounds(2, 3), || {
+    explore("tend_against_tend", bounds(2, 5), || {
         let (world, _kept) = world(1);
         try_(&world, C);
         world.table.grow(1);
@@ -224,7 +224,7 @@ fn tend_against_tend() {
 /// I2, I7: a drained segment leaves the list while another one is put in front.
 #[test]
 fn tend_against_grow() {
-    explore("tend_against_grow", bounds(3, 3), || {
+    explore("tend_against_grow", ALL, || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         try_(&world, C);
@@ -237,7 +237,7 @@ fn tend_against_grow() {
 /// I7: a node of a segment's chain is released while the segment is drained.
 #[test]
 fn release_chained_c_against_tend() {
-    explore("release_chained_c_against_tend", bounds(1, 1), || {
+    explore("release_chained_c_against_tend", bounds(1, 5), || {
         let (world, _kept) = world(1);
         let slots = [D, C1].map(|key| world.table.lock_owned(&key));
         let c = world.table.lock_owned(&C);
