@@ -26,6 +26,12 @@ fn try_(w: &World, key: Key) {
     w.try_all(&[key]);
 }
 
+/// Puts a segment in front and takes the key there.
+fn grow_try_c(w: &World) {
+    w.table.grow(1);
+    try_(w, C);
+}
+
 /// Tends as often as it takes when nobody else is there.
 fn settled(w: &World) -> (usize, usize) {
     (0..8).for_each(|_| w.table.tend());
@@ -44,14 +50,7 @@ fn try_c_against_grow_try_c() {
     explore("try_c_against_grow_try_c", bounds(2, 7), || {
         leave_out_epoch();
         let (world, _kept) = world(0);
-        two(
-            &world,
-            |w| try_(w, C),
-            |w| {
-                w.table.grow(1);
-                try_(w, C);
-            },
-        );
+        two(&world, |w| try_(w, C), grow_try_c);
         assert_eq!(world.table.len(), 2);
     });
 }
@@ -65,14 +64,7 @@ fn try_c_in_a_segment_against_grow_try_c() {
         || {
             leave_out_epoch();
             let (world, _kept) = world(1);
-            two(
-                &world,
-                |w| try_(w, C),
-                |w| {
-                    w.table.grow(1);
-                    try_(w, C);
-                },
-            );
+            two(&world, |w| try_(w, C), grow_try_c);
             assert_eq!(world.table.len(), 2);
         },
     );
@@ -84,11 +76,7 @@ fn grow_try_c_against_grow_try_c() {
     explore("grow_try_c_against_grow_try_c", bounds(2, 5), || {
         leave_out_epoch();
         let (world, _kept) = world(0);
-        let both = |w: &World| {
-            w.table.grow(1);
-            try_(w, C);
-        };
-        two(&world, both, both);
+        two(&world, grow_try_c, grow_try_c);
         assert_eq!(world.table.len(), 2);
     });
 }
