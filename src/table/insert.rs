@@ -396,6 +396,18 @@ impl<K> Core<K> {
             return self.overflow(bucket, seen, q, source, junk);
         };
         claim.fill(q.hash, source, junk);
+        self.finish(claim, seen, q, junk)
+    }
+
+    /// Publishes what is filled; once more if another insertion has come first.
+    #[inline(always)]
+    fn finish<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        claim: Claim<'t, K>,
+        seen: u64,
+        q: &Query<E>,
+        junk: &mut Junk<K>,
+    ) -> Result<Got<'t, K>, Refused<K>> {
         if claim.publish(seen, q.me, q.locks())? {
             Ok(claim.done(q.locks()))
         } else {
@@ -420,11 +432,7 @@ impl<K> Core<K> {
         let Ok(claim) = Claim::node(self, bucket, q.hash, key) else {
             unreachable!("the chains of the first array are not closed");
         };
-        let got = if claim.publish(seen, q.me, q.locks())? {
-            claim.done(q.locks())
-        } else {
-            self.insert_again(claim, q, junk)?
-        };
+        let got = self.finish(claim, seen, q, junk)?;
         self.crowded(q.hash);
         Ok(got)
     }
