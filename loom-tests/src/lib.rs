@@ -3,5 +3,7 @@
 
 #[cfg(perkey_loom)]
 mod scenario;
+#[cfg(all(perkey_loom, target_os = "linux", target_env = "gnu"))]
+mod stacks;
 #[cfg(perkey_loom)]
 pub use scenario::*;

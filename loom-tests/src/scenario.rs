@@ -114,6 +114,8 @@ fn chosen(bound: Bound) -> Option<usize> {
 pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -> u64 {
     let bound = chosen(bound);
     tell_failures();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    crate::stacks::keep();
     let here = Rc::new(Progress {
         name: name.to_owned(),
         most_threads: Cell::new(1),
