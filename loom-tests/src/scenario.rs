@@ -188,10 +188,14 @@ pub const B: Key = Key(20);
 pub const C: Key = Key(30);
 /// Hashes like [`C`].
 pub const C1: Key = Key(31);
-/// The last one.
+/// One more.
 pub const D: Key = Key(40);
+/// Yet another.
+pub const E: Key = Key(50);
+/// The last one.
+pub const F: Key = Key(60);
 
-const KEYS: [Key; 6] = [A, A1, B, C, C1, D];
+const KEYS: [Key; 8] = [A, A1, B, C, C1, D, E, F];
 
 /// A table, and a cell for each key that loom lets only one thread into at a time (I1).
 pub struct World {

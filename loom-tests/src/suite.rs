@@ -68,6 +68,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     // growth
     mutant("older_not_closed", "I2", "a key is inserted into the newest segment while an older bucket is open"),
     mutant("older_not_searched", "I2", "a key is inserted into the newest segment although an older one has it"),
+    mutant("closed_when_noted", "I2", "what is in an older bucket is written down before the bucket is closed"),
+    mutant("behind_unmade_trusted", "I2", "nothing is thought to be in older segments before anybody has written down what is"),
+    mutant("behind_without_chain", "I2", "the keys in an older chain are not written down"),
     mutant("closed_without_help", "I2", "a bucket is closed before what its stamp names is a member"),
     mutant("closed_chain_linked", "I7", "a node is linked into a closed chain"),
     mutant("drained_while_alive", "I7", "a segment goes while something in it is alive"),
@@ -221,6 +224,12 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("table/chain.rs sweep.1", "loom_chain", "chained_a1_against_release_c", 1),
     // growth
     twin("older_not_searched", "loom_growth", "try_c_against_grow_try_c", 2),
+    twin("closed_when_noted", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
+    twin("behind_unmade_trusted", "loom_growth", "release_c_against_grow_try_c", 2),
+    twin("behind_without_chain", "loom_growth", "release_chained_c_try_d_against_try_c", 2),
+    twin("table/chain.rs for_each_hash.2", "loom_growth", "release_chained_c_behind_f_against_try_c", 3),
+    twin("table/bucket.rs for_each_hash.1", "loom_growth", "release_c_try_e_against_grow_try_c", 2),
+    twin("table/behind.rs of.1", "loom_growth", "release_chained_c_try_d_against_try_c", 3),
     twin("older_not_closed", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
     twin("older_not_closed", "loom_growth", "grow_try_c_against_grow_try_c", 2),
     twin("older_not_searched", "loom_growth", "release_c_against_grow_try_c", 2),

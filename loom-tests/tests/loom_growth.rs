@@ -4,7 +4,7 @@
 //! I1 and I2 the epoch is left out, as the fences of pins would hide an ordering of ours that is missing; where it is about I7 the real one is inside.
 #![cfg(perkey_loom)]
 
-use loom_tests::{bounds, explore, two, Hashing, Key, World, A, ALL, B, C, C1, D};
+use loom_tests::{bounds, explore, two, Hashing, Key, World, A, ALL, B, C, C1, D, E, F};
 use perkey::model::leave_out_epoch;
 use perkey::OwnedKeyGuard;
 use std::sync::Arc;
@@ -149,6 +149,73 @@ fn release_chained_c_tend_against_tend_try_c() {
             release_tend_tend_try(&world, c, 2);
         },
     );
+}
+
+/// I1: the key's last holder, in the chain of an older segment, writes down that it is not there any more; who asks for it next looks no further.
+#[test]
+fn release_chained_c_try_d_against_try_c() {
+    explore(
+        "release_chained_c_try_d_against_try_c",
+        bounds(3, 4),
+        || {
+            leave_out_epoch();
+            let (world, _kept) = world(1);
+            let slots = [D, E].map(|key| world.table.lock_owned(&key));
+            let c = world.table.lock_owned(&C);
+            drop(slots);
+            world.table.grow(1);
+            two(
+                &world,
+                |w| {
+                    release(w, c);
+                    try_(w, D);
+                },
+                |w| try_(w, C),
+            );
+            assert_eq!(world.table.len(), 2);
+        },
+    );
+}
+
+/// I1: the same, behind another node: who asks for the key writes down himself that it is not there any more.
+#[test]
+fn release_chained_c_behind_f_against_try_c() {
+    explore(
+        "release_chained_c_behind_f_against_try_c",
+        bounds(3, 4),
+        || {
+            leave_out_epoch();
+            let (world, _kept) = world(1);
+            let slots = [D, E].map(|key| world.table.lock_owned(&key));
+            let c = world.table.lock_owned(&C);
+            let _f = world.table.lock_owned(&F);
+            drop(slots);
+            world.table.grow(1);
+            two(&world, |w| release(w, c), |w| try_(w, C));
+            assert_eq!(world.table.len(), 3);
+        },
+    );
+}
+
+/// I1: a key's slot is being taken over in a segment that becomes an older one: who writes down what is there finds the new key's hash, and takes the
+/// old key elsewhere.
+#[test]
+fn release_c_try_e_against_grow_try_c() {
+    explore("release_c_try_e_against_grow_try_c", bounds(2, 4), || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        let _d = world.table.lock_owned(&D);
+        let c = world.table.lock_owned(&C);
+        two(
+            &world,
+            |w| {
+                release(w, c);
+                try_(w, E);
+            },
+            grow_try_c,
+        );
+        assert_eq!(world.table.len(), 3);
+    });
 }
 
 fn release_tend_tend_try(world: &Arc<World>, c: Guard, times: usize) {

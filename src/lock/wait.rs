@@ -218,7 +218,7 @@ impl RawLock {
             // ORDERING: Acquire, partner of the Release in `pass_on`: with the lock comes what its last holder did (I1).
             match ticket.status.load(Ordering::Acquire) {
                 GRANTED => return true,
-                WOKEN if self.take_bit() => return true, // not in the queue: nothing to tidy
+                WOKEN if self.take_bit() || self.spin() => return true, // not in the queue: nothing to tidy
                 _ => {}
             }
         }

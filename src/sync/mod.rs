@@ -15,7 +15,7 @@
 //! `atomic::{AtomicU64, AtomicPtr, Ordering}`, `UnsafeCell` (loom's closure interface), `Mutex` (no poison),
 //! `Parker` (one sleeping place), `Canary` (notices a use after free where the checker can), `thread_number`,
 //! `guess` and `start` (loads that only start an exchange), `OwnWord` (a word that only its owner stores to),
-//! `time::{Instant, now}`, `spin_limit`, and `epoch::{pin, Pin}`.
+//! `time::{Instant, now}`, `spin_limit`, and `epoch::{pin, Pin}`. `prefetch` is the same for all, or nothing.
 
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 #[path = "real.rs"]
@@ -57,3 +57,22 @@ pub(crate) use backend::model::without_epoch;
 /// What the model tests may steer: the virtual clock. Not part of the API.
 #[cfg(any(perkey_loom, perkey_shuttle))]
 pub(crate) use backend::model;
+
+/// Asks the processor for the first cache lines of `what`, which will be wanted soon, so that several misses overlap. A hint, and no access: nothing that
+/// a checker could see. Only on x86-64: elsewhere stable Rust has none.
+#[inline(always)]
+pub(crate) fn prefetch<T>(what: &T) {
+    #[cfg(all(target_arch = "x86_64", not(any(perkey_loom, perkey_shuttle, miri))))]
+    {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        const LINE: usize = 64;
+        const MOST: usize = 4;
+        let start = std::ptr::from_ref(what).cast::<i8>();
+        for line in 0..size_of::<T>().div_ceil(LINE).min(MOST) {
+            // SAFETY: a prefetch may name any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * LINE)) };
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(any(perkey_loom, perkey_shuttle, miri)))))]
+    let _ = what;
+}

@@ -1,11 +1,13 @@
 //! An array of buckets: the table's first one, which stays as long as the table, and those of its segments.
 
+use crate::sync::atomic::AtomicU64;
 use crate::table::bucket::Bucket;
 use crossbeam_utils::CachePadded;
+pub(super) use memory::Zeroed;
 
 /// A power of two of buckets.
 pub(super) struct Array<K> {
-    buckets: memory::Buckets<K>,
+    buckets: Zeroed<CachePadded<Bucket<K>>>,
     /// 63 - log2 of their number.
     shift: u32,
 }
@@ -18,7 +20,7 @@ impl<K> Array<K> {
     pub(super) fn new(buckets: usize) -> Self {
         let buckets = buckets.max(1).next_power_of_two();
         Self {
-            buckets: memory::buckets(buckets),
+            buckets: Zeroed::new(buckets),
             shift: 63 - buckets.trailing_zeros(),
         }
     }
@@ -38,6 +40,12 @@ impl<K> Array<K> {
         #[allow(clippy::cast_possible_truncation)] // as many bits as there are buckets
         let at = (mixed >> 1 >> self.shift) as usize;
         at
+    }
+
+    /// What is left of a hash when the number of its bucket is taken off: as many bits as there are, from the top.
+    pub(super) fn below(&self, hash: u64) -> u64 {
+        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed << (63 - self.shift)
     }
 
     /// The bucket with a number, which counts on from the last to the first.
@@ -60,22 +68,66 @@ impl<K> Array<K> {
     }
 }
 
-#[cfg(any(perkey_loom, perkey_shuttle))]
-mod memory {
-    use super::{Bucket, CachePadded};
+/// What can be made of zeros.
+///
+/// # Safety
+/// All zeros is a value of the type, which does nothing when it is dropped.
+#[cfg_attr(any(perkey_loom, perkey_shuttle), allow(dead_code))]
+pub(super) unsafe trait FromZeros {
+    /// Only models make one by hand.
+    #[cfg(any(perkey_loom, perkey_shuttle))]
+    fn zero() -> Self;
+}
 
-    pub(super) type Buckets<K> = Box<[CachePadded<Bucket<K>>]>;
-
-    pub(super) fn buckets<K>(n: usize) -> Buckets<K> {
-        (0..n).map(|_| CachePadded::new(Bucket::new())).collect()
+// SAFETY: stamp, chain, hashes and words 0, no queue, no key. What is in a bucket is taken out before its array goes.
+unsafe impl<K> FromZeros for CachePadded<Bucket<K>> {
+    #[cfg(any(perkey_loom, perkey_shuttle))]
+    fn zero() -> Self {
+        Self::new(Bucket::new())
     }
 }
 
-/// Memory that the system gives out in zeros, so that a large array costs nothing before it is used: an empty bucket is all
-/// zeros. It is given back without a look at the buckets: they hold nothing any more.
+// SAFETY: a number.
+unsafe impl FromZeros for AtomicU64 {
+    #[cfg(any(perkey_loom, perkey_shuttle))]
+    fn zero() -> Self {
+        Self::new(0)
+    }
+}
+
+#[cfg(any(perkey_loom, perkey_shuttle))]
+mod memory {
+    use super::FromZeros;
+    use std::ops::{Deref, DerefMut};
+
+    pub(in crate::table) struct Zeroed<T>(Box<[T]>);
+
+    impl<T: FromZeros> Zeroed<T> {
+        pub(in crate::table) fn new(n: usize) -> Self {
+            Self((0..n).map(|_| T::zero()).collect())
+        }
+    }
+
+    impl<T> Deref for Zeroed<T> {
+        type Target = [T];
+
+        fn deref(&self) -> &[T] {
+            &self.0
+        }
+    }
+
+    impl<T> DerefMut for Zeroed<T> {
+        fn deref_mut(&mut self) -> &mut [T] {
+            &mut self.0
+        }
+    }
+}
+
+/// Memory that the system gives out in zeros, so that a large array costs nothing before it is used. It is given back without a look at what
+/// is in it.
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 mod memory {
-    use super::{Bucket, CachePadded};
+    use super::FromZeros;
     use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
     use std::ops::{Deref, DerefMut};
     use std::ptr::NonNull;
@@ -84,61 +136,76 @@ mod memory {
     /// aligned.
     const LARGE: usize = 1 << 16;
 
-    pub(super) struct Buckets<K> {
+    /// A slice of what zeros make.
+    pub(in crate::table) struct Zeroed<T> {
         start: NonNull<u8>,
         layout: Layout,
-        first: NonNull<CachePadded<Bucket<K>>>,
+        first: NonNull<T>,
         len: usize,
     }
 
-    pub(super) fn buckets<K>(n: usize) -> Buckets<K> {
-        let exact = Layout::array::<CachePadded<Bucket<K>>>(n).expect("capacity overflow");
-        let layout = if exact.size() < LARGE {
-            exact
-        } else {
-            exact
-                .size()
-                .checked_add(exact.align())
-                .and_then(|size| Layout::from_size_align(size, align_of::<usize>()).ok())
-                .expect("capacity overflow")
-        };
-        // SAFETY: a bucket takes space.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout)
-        };
-        let skip = start.as_ptr().align_offset(exact.align());
-        Buckets {
-            start,
-            layout,
-            // SAFETY: fewer bytes than the alignment, which were asked for in addition, or none.
-            first: unsafe { start.add(skip) }.cast(),
-            len: n,
+    impl<T: FromZeros> Zeroed<T> {
+        /// # Panics
+        /// If that much memory cannot be addressed.
+        pub(in crate::table) fn new(n: usize) -> Self {
+            let exact = Layout::array::<T>(n).expect("capacity overflow");
+            let layout = if exact.size() < LARGE || exact.align() <= align_of::<usize>() {
+                exact
+            } else {
+                exact
+                    .size()
+                    .checked_add(exact.align())
+                    .and_then(|size| Layout::from_size_align(size, align_of::<usize>()).ok())
+                    .expect("capacity overflow")
+            };
+            if layout.size() == 0 {
+                return Self {
+                    start: NonNull::dangling(),
+                    layout,
+                    first: NonNull::dangling(),
+                    len: 0,
+                };
+            }
+            // SAFETY: of some size.
+            let start = unsafe { alloc_zeroed(layout) };
+            let Some(start) = NonNull::new(start) else {
+                handle_alloc_error(layout)
+            };
+            let skip = start.as_ptr().align_offset(exact.align());
+            Self {
+                start,
+                layout,
+                // SAFETY: fewer bytes than the alignment, which were asked for in addition, or none.
+                first: unsafe { start.add(skip) }.cast(),
+                len: n,
+            }
         }
     }
 
-    impl<K> Deref for Buckets<K> {
-        type Target = [CachePadded<Bucket<K>>];
+    impl<T> Deref for Zeroed<T> {
+        type Target = [T];
 
         #[inline]
-        fn deref(&self) -> &Self::Target {
-            // SAFETY: `len` buckets begin there, aligned; all zeros is an empty one (stamp, chain, hashes and words 0, no queue,
-            // no key); they live as long as `self`.
+        fn deref(&self) -> &[T] {
+            // SAFETY: `len` of them begin there, aligned; all zeros is one (`FromZeros`); they live as long as `self`.
             unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
         }
     }
 
-    impl<K> DerefMut for Buckets<K> {
-        fn deref_mut(&mut self) -> &mut Self::Target {
+    impl<T> DerefMut for Zeroed<T> {
+        #[inline]
+        fn deref_mut(&mut self) -> &mut [T] {
             // SAFETY: as above, and `&mut self`.
             unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
         }
     }
 
-    impl<K> Drop for Buckets<K> {
+    impl<T> Drop for Zeroed<T> {
         fn drop(&mut self) {
-            // SAFETY: allocated so, and given back once.
-            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+            if self.layout.size() > 0 {
+                // SAFETY: allocated so, and given back once.
+                unsafe { dealloc(self.start.as_ptr(), self.layout) };
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::lock::word::stamp;
 use crate::mutant::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::epoch::Pin;
 use crate::sync::Canary;
 use crate::table::chain::Chain;
 use crate::table::core::SLOTS;
@@ -96,6 +97,20 @@ impl<K> Bucket<K> {
             slots |= u32::from(its == hash) << i;
         }
         slots
+    }
+
+    /// Calls `f` with the hash of every key that is there, and perhaps of some that are not any more, under `pin`.
+    pub(super) fn for_each_hash(&self, pin: &Pin, mut f: impl FnMut(u64)) {
+        if stamp::is_drained(self.stamp()) {
+            return;
+        }
+        for its in &self.hashes {
+            // ORDERING: Acquire, as in `having`: for those who will not look here for a key because its hash is not here (`table/behind.rs`).
+            f(its.load(Ordering::Acquire));
+        }
+        if !mutant("behind_without_chain") {
+            self.chain.for_each_hash(pin, f);
+        }
     }
 
     pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {

@@ -210,6 +210,19 @@ impl<K> Chain<K> {
         }
     }
 
+    /// Calls `f` with the hash of every node.
+    pub(super) fn for_each_hash(&self, _pin: &Pin, mut f: impl FnMut(u64)) {
+        // ORDERING: Acquire, as in `walk`: who is not met here has been unlinked, and we come after his last release (I1).
+        let mut at = self.head.load(Ordering::Acquire);
+        // SAFETY: as in `iter`.
+        while let Some(node) = unsafe { unmark(at).as_ref() } {
+            node.canary.touch();
+            f(node.hash);
+            // ORDERING: Acquire, as above.
+            at = node.next.load(Ordering::Acquire);
+        }
+    }
+
     /// Is there a node whose entry `f` says yes to? It runs under a pin.
     pub(super) fn any(&self, mut f: impl FnMut(&Entry<K>) -> bool) -> bool {
         if self.is_empty() {

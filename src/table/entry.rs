@@ -160,8 +160,13 @@ impl<K> Entry<K> {
     }
 
     /// A passing reference on a member that nobody holds, if one exchange gets it. `None` says nothing.
+    ///
+    /// # Safety
+    /// As for `meet`.
     #[inline]
-    pub(super) fn pass<'t>(core: &'t Core<K>, entry: &'t Self) -> Option<Pass<'t, K>> {
+    pub(super) unsafe fn pass<'t>(core: &'t Core<K>, this: NonNull<Self>) -> Option<Pass<'t, K>> {
+        // SAFETY: promised by the caller.
+        let entry = unsafe { this.as_ref() };
         // ORDERING: Relaxed, as the failure below.
         let w = start(entry.word(), MEMBER, Ordering::Relaxed);
         if word::phase(w) != MEMBER || w & LOCKED != 0 || word::passers(w) >= COUNT_MAX {
@@ -174,7 +179,7 @@ impl<K> Entry<K> {
             .ok()?;
         Some(Pass {
             core,
-            entry: NonNull::from(entry),
+            entry: this,
             seen: w + PASSER,
         })
     }

@@ -1,19 +1,24 @@
 //! Taking keys when the table has segments: search them, close what is older, insert into the newest (I2).
 //!
-//! A round: pin; read the stamp of the key's bucket in the newest segment, and search it; then close and search the key's bucket in each older
-//! array. If the key was nowhere, it is inserted by an exchange from that stamp.
+//! The first array comes before: it is searched once, and then closed if it was not. A round after that: pin; read the stamp of the key's bucket
+//! in the newest segment, and search it; then close the key's bucket in each older segment and write down what is there, unless somebody has done that
+//! (`table/behind.rs`); search where the key may be. If it was nowhere, it is inserted by an exchange from that stamp.
 //!
-//! Why it is unique (DESIGN.md, section 7): while the stamp stands, nothing was inserted into this bucket; into an older one nothing can be, and it
-//! was searched after that; into a newer one nothing is before this one is closed, and then the exchange fails.
+//! Why it is unique (DESIGN.md, section 7): while the stamp stands, nothing was inserted into this bucket; into an older one nothing can be once it
+//! is closed, and it was searched after that; into a newer one nothing is before this one is closed, and then the exchange fails.
 //!
 //! Foreign code runs without a pin. If the list of segments has changed meanwhile, the round begins again: somebody has made progress.
 
 use crate::lock::raw::Exhausted;
 use crate::lock::word::{stamp, SEQ_MAX};
 use crate::mutant::mutant;
+use crate::owner::Owner;
+use crate::sync::prefetch;
+use crate::table::behind::{Behind, Older};
 use crate::table::bucket::Bucket;
 use crate::table::core::{Core, Junk, Refused};
-use crate::table::entry::Got;
+use crate::table::entry::{Entry, Got};
+use crate::table::guard::KeyGuard;
 use crate::table::insert::{Claim, Ready, Source};
 use crate::table::search::{Query, Stand, Visited};
 use crate::table::segment::View;
@@ -28,11 +33,8 @@ struct Material<K> {
     node: bool,
 }
 
-/// As many older segments are looked at together, so that their cache misses overlap.
-const LOOKS: usize = 4;
-
 /// A bucket's stamp, and then which of its slots have the hash.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Look {
     stamp: u64,
     slots: u32,
@@ -48,10 +50,49 @@ impl Look {
 }
 
 impl<K> Core<K> {
-    /// Finds the key or makes its entry. It is not in the first array, or was not a moment ago.
+    /// `first_try` for who has found the bucket of the first array closed: the key is in the newest segment, or in the only other one where it may be.
+    #[inline(never)]
+    pub(super) fn first_try_grown<'t>(
+        &'t self,
+        hash: u64,
+        me: Owner,
+        eq: impl Fn(&K) -> bool,
+    ) -> Option<KeyGuard<'t, K>> {
+        self.tend_now_and_then();
+        let view = self.segments.view()?;
+        let newest = view.segment(0);
+        let mut bucket = newest.array.bucket(hash);
+        prefetch(bucket);
+        let older = match newest.behind.of(&newest.array, hash) {
+            Older::At(distance) => view.find(newest.number() - distance),
+            _ => None,
+        };
+        let older = older.map(|at| view.bucket(at, hash));
+        if let Some(older) = older {
+            prefetch(older); // while we wait for the other one
+        }
+        let mut slots = bucket.having(hash);
+        if slots == 0 {
+            bucket = older?;
+            slots = bucket.having(hash);
+        }
+        let entry = bucket.entries.get(slots.trailing_zeros() as usize)?;
+        let entry = NonNull::from(entry);
+        // SAFETY: in the view; after that, the reference keeps it.
+        let pass = unsafe { Entry::pass(self, entry) }?;
+        drop(view); // foreign code
+        if eq(pass.key()) {
+            pass.take(me)
+        } else {
+            None
+        }
+    }
+
+    /// Finds the key or makes its entry. It was not in the first array at the stamp `seen`.
     #[inline(never)]
     pub(super) fn acquire_grown<'t, E: Fn(&K) -> bool>(
         &'t self,
+        seen: u64,
         q: &Query<E>,
         source: &mut impl Source<K>,
         junk: &mut Junk<K>,
@@ -61,11 +102,16 @@ impl<K> Core<K> {
             prepared: false,
             node: false,
         };
-        self.tend_now_and_then(junk);
-        let got = loop {
-            if let Some(got) = self.round(q, source, &mut material, junk)? {
-                break got;
-            }
+        if !q.locks() || !stamp::is_closed(seen) {
+            self.tend_now_and_then(); // else `first_try_grown` has
+        }
+        let got = match self.close_first(seen, q, junk)? {
+            Some(got) => got,
+            None => loop {
+                if let Some(got) = self.round(q, source, &mut material, junk)? {
+                    break got;
+                }
+            },
         };
         if let Some(key) = material.key {
             junk.push(key);
@@ -74,6 +120,25 @@ impl<K> Core<K> {
             self.crowded(q.hash);
         }
         Ok(got)
+    }
+
+    /// Closes the bucket of the first array, if it was not closed at the stamp `seen`, and searches it then.
+    #[inline]
+    fn close_first<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        seen: u64,
+        q: &Query<E>,
+        junk: &mut Junk<K>,
+    ) -> Result<Option<Got<'t, K>>, Exhausted> {
+        if stamp::is_closed(seen) || mutant("older_not_closed") {
+            return Ok(None);
+        }
+        let bucket = self.first.bucket(q.hash);
+        let closed = bucket.close();
+        if mutant("older_not_searched") {
+            return Ok(None);
+        }
+        self.search(bucket, closed, bucket.having(q.hash), q, junk)
     }
 
     /// `None`: once more.
@@ -87,7 +152,11 @@ impl<K> Core<K> {
         let Some(mut view) = self.segments.view() else {
             unreachable!("there is a segment, and there will be one from now on");
         };
-        let newest = NonNull::from(view.bucket(0, q.hash));
+        let segment = view.segment(0);
+        let newest = NonNull::from(segment.array.bucket(q.hash));
+        // SAFETY: in the view.
+        prefetch(unsafe { newest.as_ref() });
+        segment.behind.prefetch(&segment.array, q.hash);
         // SAFETY: in the view.
         let look = Look::at(unsafe { newest.as_ref() }, q.hash);
         match self.look_in(&mut view, newest, look, q, junk)? {
@@ -102,25 +171,7 @@ impl<K> Core<K> {
         if stamp::seq(seen) >= SEQ_MAX && !mutant("generations_unchecked") {
             return Err(Exhausted::Generations.into());
         }
-        let mut older = 1;
-        while older < view.len() {
-            let n = LOOKS.min(view.len() - older);
-            let mut looks = [Look::default(); LOOKS];
-            for (i, look) in looks[..n].iter_mut().enumerate() {
-                *look = Look::at(view.bucket(older + i, q.hash), q.hash);
-            }
-            for (at, look) in (older..).zip(&looks[..n]) {
-                let bucket = NonNull::from(view.bucket(at, q.hash));
-                match self.look_closed(&mut view, bucket, Some(*look), q, junk)? {
-                    Visited::Done(got) => return Ok(Some(got)),
-                    Visited::NotThere => {}
-                    Visited::Moved => return Ok(None),
-                }
-            }
-            older += n;
-        }
-        let first = NonNull::from(self.first.bucket(q.hash));
-        match self.look_closed(&mut view, first, None, q, junk)? {
+        match self.look_behind(&mut view, q, junk)? {
             Visited::Done(got) => return Ok(Some(got)),
             Visited::NotThere => {}
             Visited::Moved => return Ok(None),
@@ -128,7 +179,69 @@ impl<K> Core<K> {
         self.insert_at(view, newest, seen, q, source, material, junk)
     }
 
+    /// Searches what is older than the newest segment.
+    fn look_behind<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        view: &mut View<'_, K>,
+        q: &Query<E>,
+        junk: &mut Junk<K>,
+    ) -> Result<Visited<Got<'t, K>>, Exhausted> {
+        if mutant("older_not_searched") {
+            return Ok(Visited::NotThere);
+        }
+        let newest = view.segment(0);
+        let older = match newest.behind.of(&newest.array, q.hash) {
+            Older::Unknown => Self::write_down(view, q.hash),
+            known => known,
+        };
+        let places = match older {
+            Older::Nowhere => return Ok(Visited::NotThere),
+            Older::At(distance) => match view.find(newest.number() - distance) {
+                Some(at) => at..at + 1,
+                None => return Ok(Visited::NotThere), // drained
+            },
+            Older::Unknown | Older::Anywhere => 1..view.len(),
+        };
+        for at in places {
+            let bucket = view.bucket(at, q.hash);
+            prefetch(bucket);
+            let look = Look::at(bucket, q.hash);
+            let bucket = NonNull::from(bucket);
+            match self.look_in(view, bucket, look, q, junk)? {
+                Visited::NotThere => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(Visited::NotThere)
+    }
+
+    /// Closes what is behind the bucket of a hash in the newest segment, and writes down what is there.
+    #[cold]
+    fn write_down(view: &View<'_, K>, hash: u64) -> Older {
+        let newest = view.segment(0);
+        for segment in view.iter().skip(1) {
+            prefetch(segment.array.bucket(hash));
+        }
+        let mut notes = Behind::notes(&newest.array, hash);
+        for segment in view.iter().skip(1) {
+            let bucket = segment.array.bucket(hash);
+            if !mutant("older_not_closed") && !mutant("closed_when_noted") {
+                bucket.close();
+            }
+            let distance = newest.number() - segment.number();
+            bucket.for_each_hash(view.pin(), |hash| {
+                notes.note(&newest.array, hash, distance);
+            });
+            if mutant("closed_when_noted") {
+                bucket.close();
+            }
+        }
+        newest.behind.keep(&notes);
+        notes.of(&newest.array, hash)
+    }
+
     /// Searches a bucket of the view.
+    #[inline]
     fn look_in<'t, E: Fn(&K) -> bool>(
         &'t self,
         view: &mut View<'_, K>,
@@ -138,11 +251,13 @@ impl<K> Core<K> {
         junk: &mut Junk<K>,
     ) -> Result<Visited<Got<'t, K>>, Exhausted> {
         let Look { stamp, slots } = look;
-        if stamp::is_drained(stamp) {
+        // SAFETY: in the view.
+        let here = unsafe { bucket.as_ref() };
+        if stamp::is_drained(stamp) || slots == 0 && here.chain.is_empty() {
             return Ok(Visited::NotThere);
         }
         let stand = Stand::Segment(view);
-        // SAFETY: as above.
+        // SAFETY: in the view.
         unsafe {
             self.visit(
                 bucket,
@@ -155,28 +270,6 @@ impl<K> Core<K> {
                 Self::step(q),
             )
         }
-    }
-
-    /// Closes an older bucket and searches it.
-    fn look_closed<'t, E: Fn(&K) -> bool>(
-        &'t self,
-        view: &mut View<'_, K>,
-        bucket: NonNull<Bucket<K>>,
-        look: Option<Look>,
-        q: &Query<E>,
-        junk: &mut Junk<K>,
-    ) -> Result<Visited<Got<'t, K>>, Exhausted> {
-        let closed = look.filter(|l| stamp::is_closed(l.stamp) || mutant("older_not_closed"));
-        let look = closed.unwrap_or_else(|| {
-            // SAFETY: in the view, or in the first array.
-            let bucket = unsafe { bucket.as_ref() };
-            bucket.close();
-            Look::at(bucket, q.hash)
-        });
-        if mutant("older_not_searched") {
-            return Ok(Visited::NotThere);
-        }
-        self.look_in(view, bucket, look, q, junk)
     }
 
     /// Inserts the key, which was nowhere, into the newest segment. `None`: once more.

@@ -339,7 +339,8 @@ impl<K> Core<K> {
             let guard = unsafe { KeyGuard::from_held(self, NonNull::from(entry)) };
             eq(guard.key()).then_some(guard)
         } else {
-            let pass = Entry::pass(self, entry)?;
+            // SAFETY: a slot of the first array.
+            let pass = unsafe { Entry::pass(self, NonNull::from(entry)) }?;
             if eq(pass.key()) {
                 pass.take(me)
             } else {
@@ -370,7 +371,7 @@ impl<K> Core<K> {
             }
         }
         let got = if stamp::is_closed(seen) {
-            self.acquire_grown(q, source, &mut junk)?
+            self.acquire_grown(seen, q, source, &mut junk)?
         } else {
             self.insert(bucket, seen, q, source, &mut junk)?
         };
@@ -426,7 +427,7 @@ impl<K> Core<K> {
         junk: &mut Junk<K>,
     ) -> Result<Got<'t, K>, Refused<K>> {
         if self.segments.any() {
-            return self.acquire_grown(q, source, junk);
+            return self.acquire_grown(seen, q, source, junk);
         }
         let key = source.make(None, junk);
         let Ok(claim) = Claim::node(self, bucket, q.hash, key) else {
@@ -457,7 +458,7 @@ impl<K> Core<K> {
             }
             if stamp::is_closed(seen) {
                 let key = claim.recover();
-                return self.acquire_grown(q, &mut Ready(Some(key)), junk);
+                return self.acquire_grown(seen, q, &mut Ready(Some(key)), junk);
             }
             if claim.publish(seen, q.me, q.locks())? {
                 return Ok(claim.done(q.locks()));

@@ -10,6 +10,7 @@
 //! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`]: what users hold · [`many`]: several keys in one call.
 
 mod array;
+mod behind;
 mod bucket;
 mod chain;
 mod contention;
@@ -35,6 +36,7 @@ pub use owned::{OwnedKeyGuard, OwnedKeyLock, OwnedWeakKeyLock};
 
 use self::core::{Core, Junk, Refused, DEFAULT_BUCKETS, SLOTS};
 use crate::lock::raw::Exhausted;
+use crate::lock::word::stamp;
 use crate::lock::Patience;
 use crate::owner::Owner;
 use crate::sync::time::Instant;
@@ -605,11 +607,16 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        let eq = |k: &K| k.borrow() == key;
+        if stamp::is_closed(seen) {
+            if let Some(guard) = self.core.first_try_grown(hash, me, eq) {
+                return Ok(Some(guard));
+            }
+        }
         let want = match patience {
             Patience::No => Want::Try,
             Patience::Until(_) => Want::Lock,
         };
-        let eq = |k: &K| k.borrow() == key;
         let query = Query { hash, me, want, eq };
         let got = self
             .core

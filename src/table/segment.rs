@@ -12,6 +12,7 @@ use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{self, Bury, Pin};
 use crate::sync::Canary;
 use crate::table::array::Array;
+use crate::table::behind::Behind;
 use crate::table::bucket::Bucket;
 use crossbeam_utils::CachePadded;
 use std::ptr::{null_mut, NonNull};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub(super) struct Segment<K> {
     pub(super) array: Array<K>,
+    pub(super) behind: Behind,
     /// Later ones have larger numbers.
     number: u64,
     /// Away from the array, which every search reads.
@@ -181,6 +183,11 @@ impl<K> Segments<K> {
                 left: AtomicU64::new(array.len() as u64),
                 cursor: AtomicU64::new(0),
                 rest: AtomicU64::new(0),
+            }),
+            behind: Behind::new(if list.is_some_and(|l| !l.segments.is_empty()) {
+                array.len()
+            } else {
+                0
             }),
             array,
             number: newest + 1,
