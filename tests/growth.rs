@@ -168,6 +168,31 @@ fn keys_that_stay_are_found_while_others_come_and_go_by_the_thousand() {
     assert!(stay.iter().all(|g| table.lock(g.key()).depth() == 2));
 }
 
+/// A few keys stay in the large segments of a table that has shrunk: they are found behind the small one that is in front.
+#[test]
+fn keys_that_stay_are_found_behind_a_smaller_segment() {
+    let _alone = alone();
+    const HELD: u64 = 20_000;
+    let table = LockTable::new();
+    let mut guards = hold(&table, 0..HELD);
+    let large = table.capacity();
+    guards.retain(|guard| guard.key() % 400 == 0);
+    table.shrink_to_fit();
+    let stay = || (0..HELD).step_by(400);
+    // Other keys first, so that something is written down of what is behind the new buckets.
+    pass_by(&table, 5_000);
+    assert!(refused(&table, stay()));
+    assert!(stay().all(|key| table.lock(&key).depth() == 2));
+    let mut more = hold(&table, HELD..3 * HELD);
+    assert!(refused(&table, stay().chain(HELD..3 * HELD)));
+    more.clear();
+    guards.clear();
+    assert_eq!(table.len(), 0);
+    table.shrink_to_fit();
+    table.shrink_to_fit();
+    assert!(table.capacity() < large);
+}
+
 #[test]
 fn a_weak_handle_knows_its_life_across_growth() {
     let _alone = alone();

@@ -218,6 +218,25 @@ fn release_c_try_e_against_grow_try_c() {
     });
 }
 
+/// I2: the older segment is the larger one, and the keys are in different buckets of it: what is written down for one says nothing of the other.
+#[test]
+fn try_d_against_try_busy_c_in_a_larger_segment() {
+    explore("try_d_against_try_busy_c_in_a_larger_segment", ALL, || {
+        leave_out_epoch();
+        let (world, _kept) = world(0);
+        world.table.grow(2);
+        try_(&world, D);
+        let _c = world.table.lock_owned(&C);
+        world.table.grow(1);
+        two(
+            &world,
+            |w| try_(w, D),
+            |w| assert_eq!(w.try_all(&[C]), 0, "it is held"),
+        );
+        assert_eq!(world.table.len(), 3);
+    });
+}
+
 fn release_tend_tend_try(world: &Arc<World>, c: Guard, times: usize) {
     two(
         world,

@@ -4,6 +4,8 @@
 //! of a key are closed, keys only go from there: what is found in them then, once, is all there will ever be. So the first who gets there closes them
 //! and writes down in a word of the newest bucket where he saw a key with which bits of the hash; he and whoever comes later look only there.
 //!
+//! (While a larger segment is behind the newest one, as when a table shrinks, nothing is written down: several of its buckets are behind each bucket.)
+//!
 //! A word has fifteen cells of four bits, and *made* on top: zero says nothing. A cell is that of all keys of the bucket whose next bits of the hash
 //! choose it. It says that no older segment has such a key, or how many segments further behind the only one is that does, or to look into all.
 //! That is more than needed once keys have gone, never less. (The idea is that of a filter: Bloom, *Space/time trade-offs in hash coding with

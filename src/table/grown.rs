@@ -219,11 +219,12 @@ impl<K> Core<K> {
     #[cold]
     fn write_down(view: &View<'_, K>, hash: u64) -> Older {
         let newest = view.segment(0);
-        for segment in view.iter().skip(1) {
-            prefetch(segment.array.bucket(hash));
-        }
+        let older = || view.iter().skip(1);
+        // Behind a bucket is one bucket of each segment that is not larger, and several of one that is; of these, only the one of this hash is closed.
+        let all = older().all(|s| s.array.len() <= newest.array.len());
+        older().for_each(|s| prefetch(s.array.bucket(hash)));
         let mut notes = Behind::notes(&newest.array, hash);
-        for segment in view.iter().skip(1) {
+        for segment in older() {
             let bucket = segment.array.bucket(hash);
             if !mutant("older_not_closed") && !mutant("closed_when_noted") {
                 bucket.close();
@@ -236,8 +237,10 @@ impl<K> Core<K> {
                 bucket.close();
             }
         }
-        newest.behind.keep(&notes);
-        notes.of(&newest.array, hash)
+        if all || mutant("behind_in_part") {
+            newest.behind.keep(&notes);
+        }
+        notes.of(&newest.array, hash) // so much is known of this one in any case
     }
 
     /// Searches a bucket of the view.

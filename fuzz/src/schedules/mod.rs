@@ -7,6 +7,8 @@
 //! | … | the programs, a byte a step (`program`) |
 //! | rest | the schedule, two bytes a choice (`scheduler`) |
 //!
+//! The programs make the table grow and tend to what is older, as the table otherwise does by itself with more keys than these.
+//!
 //! Checked: exclusion and no lost change (I1), one entry per key (I2), depths (I3), weak handles and `len` (I5), no lost wake-up, which is
 //! a deadlock (I6), no touch of a freed node (I7, by the facade), every key dropped once and nothing left (I5, I8), no endless
 //! repetition (I4, by a bound on the steps).
@@ -88,14 +90,27 @@ fn execute(plan: &Plan) {
     });
     let tasks: Vec<_> = tasks.collect();
     step_begins(31);
-    match plan.main % 4 {
-        0 => {}
-        1 => tick(Duration::from_millis(2)),
-        2 => fillers.clear(),
-        _ => {
+    match plan.main {
+        12 => table.grow(1),
+        13 => {
+            table.grow(2);
+            fillers.truncate(1);
+            table.tend();
+            table.grow(1);
+        }
+        14 => {
+            table.grow(1);
+            table.grow(1);
+            fillers.clear();
+            (0..4).for_each(|_| table.tend());
+        }
+        n if n % 4 == 1 => tick(Duration::from_millis(2)),
+        n if n % 4 == 2 => fillers.clear(),
+        n if n % 4 == 3 => {
             fillers.truncate(1);
             table.shrink_to_fit();
         }
+        _ => {}
     }
     for task in tasks {
         task.join().unwrap_or_else(|p| std::panic::resume_unwind(p));

@@ -227,7 +227,12 @@ impl<'t> Task<'t> {
                     self.put(handle);
                 }
             }
-            12 => table.shrink_to_fit(),
+            12 => match arg {
+                8 => table.tend(),
+                9 | 10 => table.grow(1),
+                11 => table.grow(2),
+                _ => table.shrink_to_fit(),
+            },
             13 => tick(MS * 7 / 10),
             15 => {
                 if let Some(handle) = one(&self.handles, arg) {
