@@ -223,7 +223,7 @@ impl RawLock {
     /// `false`: the deadline passed, and nothing of the attempt is left.
     #[cold]
     pub(crate) fn wait(&self, me: Owner, deadline: Option<Instant>) -> bool {
-        let taken = self.spin() || self.queue_up(deadline);
+        let taken = self.spin(false) || self.queue_up(deadline);
         if taken {
             self.set_owner(me);
         }

@@ -4,9 +4,11 @@
 //! - Q1. `PARKED` is set exactly while the queue is not empty.
 //! - Q2. Somebody joins only after he saw `LOCKED` set together with `PARKED`; so the holder's exchange comes later and sees
 //!   `PARKED`.
-//! - Q3. A release that sees `PARKED` takes the longest waiter out and either wakes him or leaves `LOCKED` set for him.
-//! - Q4. Who was woken leaves only after he has taken the lock or seen it locked by somebody else, whose release then does
-//!   Q3 (he joins again in his old place before that, or gives up).
+//! - Q3. A release that sees `PARKED` takes the longest waiter out and either wakes him or leaves `LOCKED` set for him. It wakes nobody while
+//!   somebody who was woken is still on his way (`on_way`): otherwise each release would wake one, a system call each, for a lock that whoever
+//!   runs takes again and again.
+//! - Q4. Who was woken says that he has come, before he does anything else about it, and leaves only after he has taken the lock or seen it
+//!   locked by somebody else, whose release then does Q3 (he joins again in his old place before that, or gives up).
 //! - Q5. Who gives up and finds that he was handed the lock keeps it.
 //!
 //! Eventual fairness as in `parking_lot` (after `WebKit`'s `WTF::ParkingLot`): a release hands the lock over at most every half millisecond,
@@ -36,14 +38,16 @@ const FAIR_AFTER: Duration = Duration::from_micros(500);
 
 /// In the queue.
 const QUEUED: u64 = 0;
-/// Taken out of the queue: try again.
+/// Taken out of the queue, and counted as being on his way: try again.
 const WOKEN: u64 = 1;
 /// Taken out of the queue with the lock in his hands.
 const GRANTED: u64 = 2;
+/// Not in the queue: he has not joined yet, or he was woken and has come.
+const OUTSIDE: u64 = 3;
 
 /// One waiter, as the others see him.
 struct Ticket {
-    /// [`QUEUED`], [`WOKEN`] or [`GRANTED`]; changed under the mutex.
+    /// [`QUEUED`], [`WOKEN`], [`GRANTED`] or [`OUTSIDE`]; changed under the mutex.
     status: AtomicU64,
     parker: Arc<Parker>,
 }
@@ -60,6 +64,8 @@ struct Queued {
 struct Queue {
     waiting: VecDeque<Queued>,
     arrivals: u64,
+    /// Somebody was woken who has neither taken the lock yet nor come back. At most one is.
+    on_way: bool,
     /// When the next release hands the lock over; set when the first waiter comes.
     fair_at: Option<Instant>,
 }
@@ -133,13 +139,13 @@ impl Queue {
 }
 
 impl RawLock {
-    /// Spins briefly; `true`: taken.
-    pub(super) fn spin(&self) -> bool {
+    /// Spins briefly; `true`: taken. Not while others sleep, whose turn it is, unless the caller is one of them.
+    pub(super) fn spin(&self, woken: bool) -> bool {
         let backoff = crossbeam_utils::Backoff::new();
         for _ in 0..spin_limit() {
             backoff.snooze();
             let w = guess(&self.word);
-            if w & PARKED != 0 {
+            if w & PARKED != 0 && !woken {
                 return false;
             }
             if w & LOCKED == 0 && self.take_bit() {
@@ -168,7 +174,7 @@ impl RawLock {
     pub(super) fn queue_up(&self, deadline: Option<Instant>) -> bool {
         let side = self.side_or_make();
         let ticket = Arc::new(Ticket {
-            status: AtomicU64::new(WOKEN),
+            status: AtomicU64::new(OUTSIDE),
             parker: Arc::new(Parker::new()),
         });
         let mut arrival = None;
@@ -181,6 +187,12 @@ impl RawLock {
                 let status = ticket.status.load(Ordering::Relaxed);
                 if status == GRANTED && !mutant("grant_ignored") {
                     return true; // Q5
+                }
+                if status == WOKEN && !mutant("on_way_after_coming") {
+                    // Q4
+                    queue.on_way = false;
+                    // ORDERING: Relaxed; under the mutex.
+                    ticket.status.store(OUTSIDE, Ordering::Relaxed);
                 }
                 let expired = deadline.is_some_and(|at| time::now() >= at);
                 let taken = if mutant("leave_without_looking") && expired {
@@ -195,7 +207,7 @@ impl RawLock {
                     }
                     return taken;
                 }
-                if status == WOKEN {
+                if status != QUEUED {
                     // Locked by somebody else: tell him that we are here, unless he has just gone (Q2).
                     if !self.announce() {
                         continue;
@@ -218,7 +230,12 @@ impl RawLock {
             // ORDERING: Acquire, partner of the Release in `pass_on`: with the lock comes what its last holder did (I1).
             match ticket.status.load(Ordering::Acquire) {
                 GRANTED => return true,
-                WOKEN if self.take_bit() || self.spin() => return true, // not in the queue: nothing to tidy
+                WOKEN if self.take_bit() || self.spin(true) => {
+                    if !mutant("on_way_after_taking") {
+                        side.queue.lock().on_way = false; // Q4; not in the queue, so there is nothing else to tidy
+                    }
+                    return true;
+                }
                 _ => {}
             }
         }
@@ -257,7 +274,12 @@ impl RawLock {
         let mut queue = side.queue.lock();
         let fair = fair && !mutant("fair_ignored");
         let hand_over = (queue.fair_is_due() || fair) && !queue.waiting.is_empty();
-        let first = queue.waiting.pop_front();
+        let first = if queue.on_way && !hand_over {
+            None
+        } else {
+            queue.waiting.pop_front()
+        };
+        queue.on_way |= first.is_some() && !hand_over;
         // In a hand-over LOCKED stays set: from here on it is the waiter's.
         let mut clear = if hand_over { 0 } else { LOCKED };
         if queue.waiting.is_empty() {
