@@ -180,28 +180,24 @@ fn release_chained_c_try_d_against_try_c() {
 /// I1: the same, behind another node: who asks for the key writes down himself that it is not there any more.
 #[test]
 fn release_chained_c_behind_f_against_try_c() {
-    explore(
-        "release_chained_c_behind_f_against_try_c",
-        bounds(3, 4),
-        || {
-            leave_out_epoch();
-            let (world, _kept) = world(1);
-            let slots = [D, E].map(|key| world.table.lock_owned(&key));
-            let c = world.table.lock_owned(&C);
-            let _f = world.table.lock_owned(&F);
-            drop(slots);
-            world.table.grow(1);
-            two(&world, |w| release(w, c), |w| try_(w, C));
-            assert_eq!(world.table.len(), 3);
-        },
-    );
+    explore("release_chained_c_behind_f_against_try_c", ALL, || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        let slots = [D, E].map(|key| world.table.lock_owned(&key));
+        let c = world.table.lock_owned(&C);
+        let _f = world.table.lock_owned(&F);
+        drop(slots);
+        world.table.grow(1);
+        two(&world, |w| release(w, c), |w| try_(w, C));
+        assert_eq!(world.table.len(), 3);
+    });
 }
 
 /// I1: a key's slot is being taken over in a segment that becomes an older one: who writes down what is there finds the new key's hash, and takes the
 /// old key elsewhere.
 #[test]
 fn release_c_try_e_against_grow_try_c() {
-    explore("release_c_try_e_against_grow_try_c", bounds(2, 4), || {
+    explore("release_c_try_e_against_grow_try_c", bounds(2, 5), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         let _d = world.table.lock_owned(&D);
