@@ -86,10 +86,10 @@ fn crowded(keys: usize) -> (Box<Table>, usize) {
     (table, grown)
 }
 
-/// A table that has grown: there is one segment, 600 keys are alive, and the first array is full.
+/// A table that has grown: there is one segment, 300 keys are alive, and the first array is full.
 fn grown() -> Box<Table> {
-    let (table, more) = crowded(600);
-    assert_eq!(more, 128 * 6, "one segment");
+    let (table, more) = crowded(300);
+    assert_eq!(more, 64 * 6, "one segment");
     table
 }
 
@@ -258,7 +258,7 @@ fn a_grown_table() {
     std::thread::scope(|s| {
         s.spawn(|| {
             drop(table.lock(&key[0]));
-            row("| grown table, new key: lock, unlock | 31 | 4 | 3 | 0 | 2 | 2 | 3 |", || {
+            row("| grown table, new key: lock, unlock | 31 | 4 | 3 | 0 | 2 | 2 | 2 |", || {
                 table.lock(&key[1])
             });
             for _ in 2..15 {
@@ -284,20 +284,20 @@ fn a_grown_table() {
 
 #[test]
 fn a_table_that_has_grown_twice() {
-    let (table, more) = crowded(1_000);
-    assert_eq!(more, (128 + 512) * 6, "two segments");
+    let (table, more) = crowded(600);
+    assert_eq!(more, (64 + 128) * 6, "two segments");
     std::thread::scope(|s| {
         s.spawn(|| {
-            let mut new = of_bucket(0).skip(1_000);
-            drop(table.lock(&new.next().unwrap())); // the thread's first
-            let (a, b) = (KEYS.start + 500, new.next().unwrap());
+            let new = |at| of_bucket(at).nth(100).unwrap();
+            drop(table.lock(&new(16))); // the thread's first
+            let (a, b) = (KEYS.start + 280, new(20));
             row("| grown twice, key of the older segment, first look behind: lock, unlock | 48 | 3 | 4 | 1 | 2 | 3 | 4 |", || {
                 table.lock(&a)
             });
             row("| grown twice, key of the older segment: lock, unlock | 25 | 2 | 3 | 0 | 1 | 1 | 5 |", || {
                 table.lock(&a)
             });
-            row("| grown twice, new key, first look behind: lock, unlock | 42 | 5 | 4 | 0 | 2 | 4 | 3 |", || {
+            row("| grown twice, new key, first look behind: lock, unlock | 46 | 5 | 4 | 0 | 2 | 4 | 3 |", || {
                 table.lock(&b)
             });
             row("| grown twice, resident key: lock, unlock | 19 | 2 | 3 | 0 | 1 | 1 | 4 |", || {

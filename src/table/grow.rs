@@ -85,12 +85,8 @@ impl<K> Core<K> {
         };
         drop(view);
         let all = self.first.len() + more;
-        // Few large steps while the table is small, so that few arrays have to be searched; none larger than all there is when memory counts.
-        let step = match all {
-            0..=511 => 4,
-            512..=8191 => 2,
-            _ => 1,
-        };
+        // Larger steps while the table is small, so that few arrays have to be searched; none larger than all there is when memory counts.
+        let step = if all < 512 { 2 } else { 1 };
         self.segments
             .push(newest, (all + 1).next_power_of_two() / 2 * step * hurry);
     }
