@@ -19,10 +19,10 @@ const REASONS: [(&str, &str, &str); 15] = [
     ("hot", "", "One key for all threads: who sleeps while he waits for the map's own short lock leaves the other one to run alone for its slice, which counts as throughput."),
     ("zipf", "", "The hottest keys are asked for by all threads. With more threads than processors the scheduler decides who runs; one lock around a flat map has the fewest cache lines to fetch as long as it is not waited for."),
     ("latency", "", "Some nanoseconds more or less are an exchange or a cache line (the clock's own step is ten of them); microseconds and above are the scheduler's slices, and the floor has them, too."),
-    ("resident", "", "The entry is there already, and a map needs one probe of a flat array under a lock; here, in a table that had to grow for them, they are found under a pin, array by array, and a full bucket has a chain. A table that is asked for the capacity beforehand is spared that (`cargo bench --bench lock`)."),
+    ("resident", "", "The entry is there already, and a map needs one probe of a flat array under a lock; here, in a table that had to grow for them, they are found under a pin, at one of two places, and a full bucket has a chain. A table that is asked for the capacity beforehand is spared that (`cargo bench --bench lock`)."),
     ("revisited", "", "As with resident keys; an entry that is not alive has to be revived besides."),
     ("strings", "", "As with resident keys; a key on the heap is one more cache line for everybody."),
-    ("alive", "", "A flat array touches fewer cache lines for a key than buckets with entries and, where a bucket is full, a chain."),
+    ("alive", "", "A flat array touches fewer cache lines for a key than buckets with entries and, where a bucket is full, a chain. Profiled with a million keys: half of the time goes by until the bucket's lines are there, a third into keys that the short path does not find (in a chain, or where several older arrays have keys with such bits). A new key beside a thousand: a quarter are the two pins."),
     ("held", "", "A flat map keeps a key and a pointer in fewer lines. Growing in steps that stop nobody costs more in sum than one rehash that stops everybody (see the longest call)."),
     ("waiters", "", "Every waiter is woken by the system; the gap is in what the releasing thread does for each, and in how many run at once."),
 ];

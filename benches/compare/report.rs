@@ -112,7 +112,7 @@ fn summary(text: &mut String, results: &Results) {
 
 /// Where a peer is ahead, and why: cases by their reason.
 fn behind(text: &mut String, results: &Results) {
-    text.push_str("\n## Where a peer is ahead, and why (read from the code; not profiled)\n\n");
+    text.push_str("\n## Where a peer is ahead, and why (read from the code, and profiled where it says so)\n\n");
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for measured in &results.cases {
         for metric in METRICS.iter().filter(|m| m.counts) {
