@@ -4,24 +4,24 @@
 //! | trap | here or in |
 //! |---|---|
 //! | 1 orphan lock, 5 touch after free, 6 sleeper on a killed entry | here: entries that die all the time |
-//! | 2 resurrection | here; `api.rs` (`upgrade_gives_none_…`), `stress.rs` (`upgrades_race_…`) |
+//! | 2 resurrection | here; `api_handles.rs` (`upgrade_gives_none_…`), `stress.rs` (`upgrades_race_…`) |
 //! | 3 unlink removes the successor | here |
 //! | 4 pooled entries | here |
 //! | 7 spinning on a dying entry | here; `foreign.rs` (`a_thread_stopped_in_…`) |
 //! | 8 time-outs leave entries behind | here; `memory.rs` (`a_timed_out_waiter_…`) |
 //! | 10 time-out races grant | here; `stress.rs` (`a_time_out_that_races_…`) |
 //! | 11 waiting under an internal lock | here; `stress.rs` (`keys_go_on_in_parallel_…`) |
-//! | 12 user code under internal locks | `foreign.rs`, all of it; `api.rs` (observers) |
+//! | 12 user code under internal locks | `foreign.rs`, all of it; `api_observers.rs` |
 //! | 13 reference bound to the wrong object | here |
 //! | 14 epoch stall | `memory.rs` (`trap_14_…`) |
 //! | 17 owned guard outlives the table, guard in a destructor of a thread-local | here |
 //! | 18 owner ids used again, 19 thread ends while holding | here; `stress.rs` (`a_later_thread_…`, `dying_threads_…`) |
 //! | 20 guard on another thread, 21 tasks as owners, 24 `&mut` | `compile_fail.rs` and `ui/` |
 //! | 22 counts that wrap | `widths.rs` |
-//! | 23 guards in any order | here; `api.rs`, `model.rs` |
+//! | 23 guards in any order | here; `api_guards.rs`, `model.rs` |
 //! | 30 hostile hash | here; `stress.rs` |
 //! | 31 lying `Eq` | here |
-//! | 32 panics | here; `foreign.rs`, `api.rs`, `stress.rs` |
+//! | 32 panics | here; `foreign.rs`, `api_guards.rs`, `stress.rs` |
 #![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 

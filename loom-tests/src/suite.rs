@@ -291,7 +291,7 @@ pub(crate) const THREADS_FILES: &[&str] = &[
 /// How they are built.
 #[rustfmt::skip]
 pub(crate) const THREADS_BUILD: &[&str] = &[
-    "-p", "perkey", "--lib", "--test=api", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=histories", "--test=files", "--test=killed",
+    "-p", "perkey", "--lib", "--test=api", "--test=api_guards", "--test=api_handles", "--test=api_observers", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=histories", "--test=files", "--test=killed",
     "--test=storage_keys", "--test=storage_layers", "--test=storage_locks", "--test=storage_nested", "--test=storage_transfer",
     "--test=conformance",
 ];
@@ -307,7 +307,7 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("born_without_owner", "model", "histories_agree_with_the_model_in_one_bucket"),
     schedule("old_key_forgotten", "memory", "a_dropped_table_drops_every_key_once_and_leaks_nothing"),
     schedule("release_of_the_unpromoted", "memory", "a_dropped_table_drops_every_key_once_and_leaks_nothing"),
-    schedule("user_of_the_unpromoted", "api", "a_handle_on_a_key_that_was_just_made"),
+    schedule("user_of_the_unpromoted", "api_handles", "a_handle_on_a_key_that_was_just_made"),
     schedule("shrink_forgets_keys", "memory", "shrink_to_fit_gives_an_idle_keys_memory_back"),
     schedule("idle_counted", "model", "histories_agree_with_the_model_in_one_bucket"),
     // histories that no order explains

@@ -44,7 +44,7 @@ pub(super) struct Notes {
 }
 
 fn cell<K>(array: &Array<K>, hash: u64) -> u64 {
-    (array.below(hash) >> 32) * CELLS >> 32
+    ((array.below(hash) >> 32) * CELLS) >> 32
 }
 
 fn read<K>(word: u64, array: &Array<K>, hash: u64) -> Older {
@@ -151,7 +151,7 @@ mod tests {
         notes.note(&array, h[5], 3); // two segments
         notes.note(&array, h[6], 15); // too far
         notes.note(&array, h[7], 1 << 40);
-        let elsewhere = (1..).find(|h| array.at(*h) != 2).unwrap();
+        let elsewhere = (1..100).find(|h| array.at(*h) != 2).unwrap();
         notes.note(&array, elsewhere, 7);
         behind.keep(&notes);
         let expected = |cell| match cell {

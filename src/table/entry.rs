@@ -164,7 +164,7 @@ impl<K> Entry<K> {
     /// # Safety
     /// As for `meet`.
     #[inline]
-    pub(super) unsafe fn pass<'t>(core: &'t Core<K>, this: NonNull<Self>) -> Option<Pass<'t, K>> {
+    pub(super) unsafe fn pass(core: &Core<K>, this: NonNull<Self>) -> Option<Pass<'_, K>> {
         // SAFETY: promised by the caller.
         let entry = unsafe { this.as_ref() };
         // ORDERING: Relaxed, as the failure below.

@@ -52,12 +52,12 @@ impl Look {
 impl<K> Core<K> {
     /// `first_try` for who has found the bucket of the first array closed: the key is in the newest segment, or in the only other one where it may be.
     #[inline(never)]
-    pub(super) fn first_try_grown<'t>(
-        &'t self,
+    pub(super) fn first_try_grown(
+        &self,
         hash: u64,
         me: Owner,
         eq: impl Fn(&K) -> bool,
-    ) -> Option<KeyGuard<'t, K>> {
+    ) -> Option<KeyGuard<'_, K>> {
         self.tend_now_and_then();
         let view = self.segments.view()?;
         let newest = view.segment(0);

@@ -236,3 +236,11 @@ impl BuildHasher for Pick {
         Plain(0, matches!(self, Self::Plain))
     }
 }
+
+/// Long enough to wait in vain.
+pub const SOON: Duration = Duration::from_millis(5);
+
+/// Can another thread take the key now?
+pub fn free<S: std::hash::BuildHasher + Sync>(table: &perkey::LockTable<u64, S>, key: u64) -> bool {
+    elsewhere(|| table.try_lock(&key).is_some())
+}
