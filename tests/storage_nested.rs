@@ -219,6 +219,54 @@ fn what_shares_some_keys_only_is_not_overwritten_by_the_operation_around() {
     });
 }
 
+/// S14. It was seen to be there already, and not written: with the operation around it, which was taken back, it was gone, though it had been left.
+#[test]
+fn what_is_saved_again_inside_lasts_without_the_operation_around() {
+    fn again(s: &impl Storage, seen: impl Fn() -> [Option<String>; 3]) {
+        s.save_as(&A, "0").unwrap();
+        let mut outer = write(s, &[A, C]);
+        outer.save_as(&A, "1").unwrap();
+        let mut inner = write(s, &[A, B]);
+        inner.save_as(&A, "1").unwrap();
+        inner.leave().unwrap();
+        drop(outer);
+        assert_eq!(seen(), values(["1", "", ""]), "a value");
+        let mut outer = write(s, &[A, C]);
+        outer.evict(&A).unwrap();
+        let mut inner = write(s, &[A, B]);
+        inner.update(&A, |_| Closure::Ok(None)).unwrap();
+        inner.leave().unwrap();
+        drop(outer);
+        assert_eq!(seen(), values(["", "", ""]), "none");
+        s.save_as(&B, "2").unwrap();
+        let mut outer = write(s, &[A, C]);
+        outer.save_as(&A, "2").unwrap();
+        s.rename(&B, &A).unwrap();
+        drop(outer);
+        assert_eq!(seen(), values(["2", "", ""]), "a value that was moved");
+        // Part of the one around it, which is part of the one around that: nothing lasts.
+        let mut outermost = write(s, &[A, B, C]);
+        outermost.save_as(&A, "3").unwrap();
+        let outer = write(s, &[A, B]);
+        let mut inner = write(s, &[A]);
+        inner.save_as(&A, "3").unwrap();
+        inner.leave().unwrap();
+        outer.leave().unwrap();
+        drop(outermost);
+        assert_eq!(seen(), values(["2", "", ""]), "what is part of it");
+    }
+    on_every_stack!(|s, memory| {
+        again(&s, || there(&memory));
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let in_it =
+        |s: &(dyn Fn(&Digest) -> Option<String> + Sync)| elsewhere(|| [A, B, C].map(|key| s(&key)));
+    let s = PerKey::new(Files::open(dir.path().join("files")).unwrap());
+    again(&s, || in_it(&|key| text(&s, key)));
+    let s = PerKey::new(Sqlite::in_memory().unwrap());
+    again(&s, || in_it(&|key| text(&s, key)));
+}
+
 /// In every backend, and told of by a change that another thread makes in between, too.
 #[test]
 fn what_shares_some_keys_only_in_files_and_in_sqlite() {

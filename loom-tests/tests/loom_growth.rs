@@ -81,7 +81,7 @@ fn grow_try_c_against_grow_try_c() {
     });
 }
 
-/// I1: release against growth: a key that is held in a segment is released, and comes back in a newer one.
+/// I1, I2: release against growth: a key that is held in a segment is released, and comes back in a newer one.
 #[test]
 fn release_c_against_grow_try_c() {
     explore("release_c_against_grow_try_c", ALL, || {
@@ -151,7 +151,7 @@ fn release_chained_c_tend_against_tend_try_c() {
     );
 }
 
-/// I1: the key's last holder, in the chain of an older segment, writes down that it is not there any more; who asks for it next looks no further.
+/// I1, I2: the key's last holder, in the chain of an older segment, writes down that it is not there any more; who asks for it next looks no further.
 #[test]
 fn release_chained_c_try_d_against_try_c() {
     explore(

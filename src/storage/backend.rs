@@ -70,6 +70,9 @@ use std::ops::ControlFlow;
 ///         page.set(key, None);
 ///         Ok(there)
 ///     }
+///     fn is_tentative(&self, page: &Page<'_, Bytes>, key: &Digest) -> bool {
+///         page.is_tentative(key)
+///     }
 ///     fn keys(
 ///         &self,
 ///         page: &mut Page<'_, Bytes>,
@@ -136,6 +139,13 @@ pub trait Storage {
     /// Is there a value? Gets it, by default.
     fn exists(&self, context: &mut Self::Context<'_>, key: &Digest) -> Result<bool, Self::Error> {
         Ok(self.get(context, key)?.is_some())
+    }
+
+    /// May what `get` says of a key yet be taken back by an operation around this one that this one is no part of? Then it is written even if it is the
+    /// same. A backend with a [`Journal`](super::Journal) asks [`Page::is_tentative`](super::Page::is_tentative); a layer hands the question on.
+    fn is_tentative(&self, context: &Self::Context<'_>, key: &Digest) -> bool {
+        let _ = (context, key);
+        false
     }
 
     /// Calls `each` with the keys that begin so, in ascending order, until it breaks. It may use the store.

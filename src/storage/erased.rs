@@ -60,6 +60,8 @@ pub trait Entered {
     fn remove(&mut self, key: &Digest) -> Result<bool, Failure>;
     /// See [`Storage::exists`].
     fn exists(&mut self, key: &Digest) -> Result<bool, Failure>;
+    /// See [`Storage::is_tentative`].
+    fn is_tentative(&self, key: &Digest) -> bool;
     /// See [`Storage::keys`].
     fn keys(
         &mut self,
@@ -116,6 +118,10 @@ impl<S: Storage> Entered for In<'_, S> {
         there.map_err(Into::into)
     }
 
+    fn is_tentative(&self, key: &Digest) -> bool {
+        self.store.is_tentative(&self.context, key)
+    }
+
     fn keys(
         &mut self,
         prefix: &Prefix,
@@ -161,6 +167,10 @@ impl Storage for DynStorage {
 
     fn exists(&self, context: &mut Self::Context<'_>, key: &Digest) -> Result<bool, Failure> {
         context.exists(key)
+    }
+
+    fn is_tentative(&self, context: &Self::Context<'_>, key: &Digest) -> bool {
+        context.is_tentative(key)
     }
 
     fn keys(

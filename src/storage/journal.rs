@@ -154,6 +154,16 @@ impl<V: Clone> Page<'_, V> {
         })
     }
 
+    /// Is what [`get`](Self::get) says of a key the doing of another operation of this thread, into which this one does not go when it is left? That one may
+    /// yet be taken back without this one.
+    pub fn is_tentative(&self, key: &Digest) -> bool {
+        self.journal.drafts(self.me, |drafts| {
+            let own = self.place(drafts);
+            let newest = drafts.iter().rposition(|d| d.changes.contains_key(key));
+            newest.is_some_and(|at| at != own && Some(at) != around(drafts, own))
+        })
+    }
+
     /// Sets the value of a key, or removes it (`None`); returns what this operation had done to the key before.
     pub fn set(&mut self, key: &Digest, value: Option<V>) -> Option<Option<V>> {
         self.journal.drafts(self.me, |drafts| {
@@ -207,14 +217,10 @@ impl<V: Clone> Page<'_, V> {
     pub(super) fn hand_over(&self, old: &mut Vec<Option<V>>) -> Changes<V> {
         self.journal.drafts(self.me, |drafts| {
             let own = self.place(drafts);
+            let around = around(drafts, own).filter(|_| !mutant("inner_page_applied_at_once"));
             let (outer, own) = drafts.split_at_mut(own);
-            let keys = std::mem::take(&mut own[0].keys);
+            own[0].keys.clear();
             let changes = std::mem::take(&mut own[0].changes);
-            let has_all = |draft: &Draft<V>| keys.iter().all(|key| draft.has(key));
-            let around = outer
-                .iter()
-                .rposition(has_all)
-                .filter(|_| !keys.is_empty() && !mutant("inner_page_applied_at_once"));
             let Some(around) = around else {
                 return changes;
             };
@@ -242,6 +248,16 @@ impl<V: Clone> Page<'_, V> {
         let own = drafts.iter().position(|d| d.number == self.number);
         own.expect("it is there until the page is dropped")
     }
+}
+
+/// Into which draft one goes when it is left: the nearest outside of it that has all its keys.
+fn around<V>(drafts: &[Draft<V>], own: usize) -> Option<usize> {
+    let keys = &drafts[own].keys;
+    let has_all = |draft: &Draft<V>| keys.iter().all(|key| draft.has(key));
+    drafts[..own]
+        .iter()
+        .rposition(has_all)
+        .filter(|_| !keys.is_empty())
 }
 
 /// Strikes out what is out of date.

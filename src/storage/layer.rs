@@ -229,6 +229,10 @@ impl<L: Layer> Storage for L {
         inner.map_err(Into::into)
     }
 
+    fn is_tentative(&self, context: &Self::Context<'_>, key: &Digest) -> bool {
+        self.inner().is_tentative(&context.inner, key)
+    }
+
     fn keys(
         &self,
         context: &mut Self::Context<'_>,

@@ -190,6 +190,10 @@ impl Storage for Memory {
         Ok(pending.unwrap_or_else(|| self.part(key).lock().contains_key(key)))
     }
 
+    fn is_tentative(&self, context: &Pending<'_>, key: &Digest) -> bool {
+        context.0.is_tentative(key)
+    }
+
     fn keys(
         &self,
         context: &mut Pending<'_>,

@@ -165,7 +165,7 @@ impl<'s, S: Storage> Operation<'s, S> {
         let value = value.as_ref();
         self.check(Verb::Save, key, Intent::Write)?;
         match self.get(Verb::Save, key) {
-            Ok(Some(old)) if *old == *value => return Ok(()),
+            Ok(Some(old)) if *old == *value && !self.is_tentative(key) => return Ok(()),
             Ok(_) | Err(Error::Corrupt { .. }) => {}
             Err(e) => return Err(e),
         }
@@ -226,7 +226,7 @@ impl<'s, S: Storage> Operation<'s, S> {
         let was = old.is_some();
         match change(old).map_err(|e| closure(verb, key, e))? {
             Some(new) => self.put(verb, key, new.as_ref()),
-            None if was => self.remove(verb, key).map(drop),
+            None if was || self.is_tentative(key) => self.remove(verb, key).map(drop),
             None => Ok(()),
         }
     }
@@ -300,6 +300,11 @@ impl<'s, S: Storage> Operation<'s, S> {
             .map_err(|e| Error::failed(verb, Some(*key), e))
     }
 
+    /// An operation that this one is no part of may take back what is seen of the key (S14).
+    fn is_tentative(&self, key: &Digest) -> bool {
+        self.store.is_tentative(&self.context, key) && !mutant("tentative_taken_for_stored")
+    }
+
     fn put(&mut self, verb: Verb, key: &Digest, value: &[u8]) -> Result<(), Error> {
         self.check(verb, key, Intent::Write)?;
         self.store
@@ -317,7 +322,12 @@ impl<'s, S: Storage> Operation<'s, S> {
     /// Stores a value that is moved here; was there none?
     fn receive(&mut self, verb: Verb, key: &Digest, value: &[u8]) -> Result<bool, Error> {
         match self.get(verb, key)? {
-            Some(other) if *other == *value => Ok(false),
+            Some(other) if *other == *value => {
+                if self.is_tentative(key) {
+                    self.put(verb, key, value)?;
+                }
+                Ok(false)
+            }
             Some(_) => Err(Error::Exists { verb, key: *key }),
             None => self.put(verb, key, value).map(|()| true),
         }

@@ -63,6 +63,15 @@ impl Model {
         draft.changes.insert(*key, value);
     }
 
+    /// May what is seen of a key yet be taken back without the newest operation?
+    pub(super) fn is_tentative(&self, key: &Digest) -> bool {
+        let Some((own, outer)) = self.drafts.split_last() else {
+            return false;
+        };
+        let of = outer.iter().rposition(|d| d.changes.contains_key(key));
+        !own.changes.contains_key(key) && of.is_some() && of != around(&own.keys, outer)
+    }
+
     /// The newest operation is taken back.
     pub(super) fn take_back(&mut self) {
         self.drafts.pop();
@@ -71,9 +80,7 @@ impl Model {
     /// The newest operation is left: it becomes part of one around it that may change the same keys; else it lasts.
     pub(super) fn leave(&mut self) -> Result<(), Out> {
         let Draft { keys, changes } = self.drafts.pop().expect("an operation");
-        let has_all = |d: &Draft| keys.iter().all(|key| d.keys.contains(key));
-        let around = self.drafts.iter().rposition(has_all);
-        let around = around.filter(|_| !keys.is_empty());
+        let around = around(&keys, &self.drafts);
         if around.is_none() {
             let mut stored = self.stored.clone();
             for (key, value) in &changes {
@@ -136,11 +143,8 @@ impl Model {
         self.leave()
     }
 
-    /// Unless it is there already.
+    /// Also if it is there already: an operation around may take that back.
     fn save(&mut self, key: Digest, value: &[u8]) -> Result<(), Out> {
-        if self.get(&key).as_deref() == Some(value) {
-            return Ok(());
-        }
         self.change(&[(key, Some(value.to_vec()))])
     }
 
@@ -185,9 +189,7 @@ impl Model {
             Op::Clear(name) => {
                 let key = self.whole(name)?;
                 let old = self.get(&key);
-                if old.is_some() {
-                    self.change(&[(key, None)])?;
-                }
+                self.change(&[(key, None)])?;
                 Out::Saw(old)
             }
             Op::Insert(key, value) => {
@@ -221,13 +223,19 @@ impl Model {
                     self.take_back();
                     return Err(Out::Exists);
                 }
-                Some(_) => {}
-                None => self.set(&to, Some(value)),
+                _ => self.set(&to, Some(value)),
             }
             self.set(&from, None);
         }
         self.leave()
     }
+}
+
+/// The nearest operation that may change all these keys.
+fn around(keys: &[Digest], outer: &[Draft]) -> Option<usize> {
+    let has_all = |d: &Draft| keys.iter().all(|key| d.keys.contains(key));
+    let around = outer.iter().rposition(has_all);
+    around.filter(|_| !keys.is_empty())
 }
 
 /// How many digits tell a key from all others.

@@ -224,8 +224,7 @@ impl World {
         if from != to {
             match self.model.get(to) {
                 Some(other) if other != value => return Out::Exists,
-                Some(_) => {}
-                None => self.model.set(to, Some(value)),
+                _ => self.model.set(to, Some(value)),
             }
             self.model.set(from, None);
         }
@@ -289,7 +288,7 @@ impl World {
             (Some((key, was)), out) => {
                 assert!(end % 8 >= 2);
                 self.left(out, |model| {
-                    if new.is_some() || was {
+                    if new.is_some() || was || model.is_tentative(&key) {
                         model.set(&key, new);
                     }
                 });

@@ -258,6 +258,10 @@ impl<S: Storage> Storage for Faulty<S> {
         self.faults.around(Primitive::Exists, exists)
     }
 
+    fn is_tentative(&self, context: &S::Context<'_>, key: &Digest) -> bool {
+        self.inner.is_tentative(context, key)
+    }
+
     fn keys(
         &self,
         context: &mut S::Context<'_>,

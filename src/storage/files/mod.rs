@@ -221,6 +221,10 @@ impl Storage for Files {
         }
     }
 
+    fn is_tentative(&self, context: &Pending<'_>, key: &Digest) -> bool {
+        context.page.is_tentative(key)
+    }
+
     fn keys(
         &self,
         context: &mut Pending<'_>,

@@ -262,6 +262,10 @@ impl Storage for Sqlite {
         Ok(found.is_some())
     }
 
+    fn is_tentative(&self, context: &Pending<'_>, key: &Digest) -> bool {
+        context.changes.is_tentative(key)
+    }
+
     fn keys(
         &self,
         context: &mut Pending<'_>,
