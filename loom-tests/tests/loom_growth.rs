@@ -154,27 +154,23 @@ fn release_chained_c_tend_against_tend_try_c() {
 /// I1, I2: the key's last holder, in the chain of an older segment, writes down that it is not there any more; who asks for it next looks no further.
 #[test]
 fn release_chained_c_try_d_against_try_c() {
-    explore(
-        "release_chained_c_try_d_against_try_c",
-        bounds(3, 4),
-        || {
-            leave_out_epoch();
-            let (world, _kept) = world(1);
-            let slots = [D, E].map(|key| world.table.lock_owned(&key));
-            let c = world.table.lock_owned(&C);
-            drop(slots);
-            world.table.grow(1);
-            two(
-                &world,
-                |w| {
-                    release(w, c);
-                    try_(w, D);
-                },
-                |w| try_(w, C),
-            );
-            assert_eq!(world.table.len(), 2);
-        },
-    );
+    explore("release_chained_c_try_d_against_try_c", ALL, || {
+        leave_out_epoch();
+        let (world, _kept) = world(1);
+        let slots = [D, E].map(|key| world.table.lock_owned(&key));
+        let c = world.table.lock_owned(&C);
+        drop(slots);
+        world.table.grow(1);
+        two(
+            &world,
+            |w| {
+                release(w, c);
+                try_(w, D);
+            },
+            |w| try_(w, C),
+        );
+        assert_eq!(world.table.len(), 2);
+    });
 }
 
 /// I1: the same, behind another node: who asks for the key writes down himself that it is not there any more.
@@ -197,7 +193,7 @@ fn release_chained_c_behind_f_against_try_c() {
 /// old key elsewhere.
 #[test]
 fn release_c_try_e_against_grow_try_c() {
-    explore("release_c_try_e_against_grow_try_c", bounds(2, 5), || {
+    explore("release_c_try_e_against_grow_try_c", bounds(2, 6), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         let _d = world.table.lock_owned(&D);
@@ -251,7 +247,7 @@ fn release_tend_tend_try(world: &Arc<World>, c: Guard, times: usize) {
 /// I7: lookup against draining: the segment that is searched is drained, taken out of the list and freed; the epoch is made to advance.
 #[test]
 fn look_against_tend_and_free() {
-    explore("look_against_tend_and_free", bounds(1, 1), || {
+    explore("look_against_tend_and_free", bounds(1, 3), || {
         let (world, _kept) = world(1);
         try_(&world, C);
         world.table.grow(1);
@@ -270,7 +266,7 @@ fn look_against_tend_and_free() {
 /// I7: shrink against lock: the segment in which a key is taken is drained at the same time.
 #[test]
 fn shrink_against_try_c() {
-    explore("shrink_against_try_c", bounds(1, 2), || {
+    explore("shrink_against_try_c", bounds(1, 3), || {
         let (world, _kept) = world(1);
         try_(&world, C);
         world.table.grow(1);

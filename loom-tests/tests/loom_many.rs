@@ -36,7 +36,7 @@ fn lock_many(w: &World, keys: &[Key]) {
 /// I1, M2: crossing orders.
 #[test]
 fn many_ab_many_ba() {
-    explore("many_ab_many_ba", bounds(3, 4), || {
+    explore("many_ab_many_ba", bounds(3, 6), || {
         let (world, _handles) = world(B);
         two(
             &world,

@@ -37,11 +37,11 @@ sequences! {
     /// I1, I2, I7: the entry is taken over while the key is looked for, and comes back elsewhere.
     try_ab_try_a bounds(5, 9), try_all: [A, B], [A];
     /// I1, I2, I7: both threads take over, one of them what the other looks for.
-    try_ab_try_ca bounds(3, 4), try_all: [A, B], [C, A];
+    try_ab_try_ca bounds(3, 6), try_all: [A, B], [C, A];
     /// I4, I7: taken over while a key with the same hash is looked for.
     try_ab_try_a1 bounds(2, 4), try_all: [A, B], [A1];
     /// I1, I2: three keys in two slots, in opposite directions.
-    try_abc_try_ba bounds(2, 2), try_all: [A, B, C], [B, A];
+    try_abc_try_ba bounds(2, 3), try_all: [A, B, C], [B, A];
     /// I1, I2, I6: as `try_aab_try_a`, waiting.
     lock_aab_lock_a bounds(4, 6), lock_all: [A, A, B], [A];
     /// I1, I2, I6: as `try_ab_try_a`, waiting.
@@ -51,7 +51,7 @@ sequences! {
     /// I4, I6: as `try_ab_try_a1`, waiting.
     lock_ab_lock_a1 bounds(2, 4), lock_all: [A, B], [A1];
     /// I1, I2, I6: as `try_abc_try_ba`, waiting.
-    lock_abc_lock_ba bounds(2, 2), lock_all: [A, B, C], [B, A];
+    lock_abc_lock_ba bounds(2, 3), lock_all: [A, B, C], [B, A];
 }
 
 /// I1, I2: three threads, of which two make the same entry while the third makes another.
@@ -76,7 +76,7 @@ fn try_a_try_a_try_b() {
 /// I1, I2: the entry is there and idle; one thread takes it over, one revives it, one makes it anew.
 #[test]
 fn idle_a_try_b_try_a_try_a() {
-    explore("idle_a_try_b_try_a_try_a", bounds(2, 2), || {
+    explore("idle_a_try_b_try_a_try_a", bounds(2, 3), || {
         let world = World::new();
         world.try_all(&[A]);
         let other = [A, B].map(|key| {
@@ -111,7 +111,7 @@ fn try_a_shrink_try_a() {
 /// I1: the key's idle entry is claimed for another key and given up, as that one turned up elsewhere, between its two holders.
 #[test]
 fn try_a_try_b_try_ba() {
-    explore("try_a_try_b_try_ba", bounds(1, 1), || {
+    explore("try_a_try_b_try_ba", bounds(1, 2), || {
         let world = World::new();
         let (one, two) = (world.clone(), world.clone());
         let other = [
