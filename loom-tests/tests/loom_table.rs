@@ -31,7 +31,7 @@ sequences! {
     /// I2, I4: two threads make different entries.
     try_a_try_b ALL, try_all: [A], [B];
     /// I1, I2: an idle entry is revived, or found in use.
-    try_aa_try_a bounds(7, 9), try_all: [A, A], [A];
+    try_aa_try_a bounds(7, 12), try_all: [A, A], [A];
     /// I1, I2: and taken over in the end.
     try_aab_try_a bounds(4, 6), try_all: [A, A, B], [A];
     /// I1, I2, I7: the entry is taken over while the key is looked for, and comes back elsewhere.
@@ -45,7 +45,7 @@ sequences! {
     /// I1, I2, I6: as `try_aab_try_a`, waiting.
     lock_aab_lock_a bounds(4, 6), lock_all: [A, A, B], [A];
     /// I1, I2, I6: as `try_ab_try_a`, waiting.
-    lock_ab_lock_a bounds(5, 7), lock_all: [A, B], [A];
+    lock_ab_lock_a bounds(5, 9), lock_all: [A, B], [A];
     /// I1, I2, I6: as `try_ab_try_ca`, waiting.
     lock_ab_lock_ca bounds(3, 5), lock_all: [A, B], [C, A];
     /// I4, I6: as `try_ab_try_a1`, waiting.
