@@ -244,6 +244,15 @@ fn what_is_saved_again_inside_lasts_without_the_operation_around() {
         s.rename(&B, &A).unwrap();
         drop(outer);
         assert_eq!(seen(), values(["2", "", ""]), "a value that was moved");
+        s.save_as(&A, "0").unwrap();
+        let mut outer = write(s, &[A, C]);
+        outer.save_as(&A, "2").unwrap();
+        let mut inner = write(s, &[A, B]);
+        let got = inner.get_or_insert_with(&A, || Ok::<_, BoxError>("made"));
+        assert_eq!(got.unwrap(), "2");
+        inner.leave().unwrap();
+        drop(outer);
+        assert_eq!(seen(), values(["2", "", ""]), "a value that was asked for");
         // Part of the one around it, which is part of the one around that: nothing lasts.
         let mut outermost = write(s, &[A, B, C]);
         outermost.save_as(&A, "3").unwrap();

@@ -165,7 +165,7 @@ impl<'s, S: Storage> Operation<'s, S> {
         let value = value.as_ref();
         self.check(Verb::Save, key, Intent::Write)?;
         match self.get(Verb::Save, key) {
-            Ok(Some(old)) if *old == *value && !self.is_tentative(key) => return Ok(()),
+            Ok(Some(old)) if *old == *value => return self.confirm(Verb::Save, key, Some(value)),
             Ok(_) | Err(Error::Corrupt { .. }) => {}
             Err(e) => return Err(e),
         }
@@ -200,6 +200,7 @@ impl<'s, S: Storage> Operation<'s, S> {
         let verb = Verb::GetOrInsertWith;
         self.check(verb, key, Intent::Write)?;
         if let Some(value) = self.get(verb, key)? {
+            self.confirm(verb, key, Some(&value))?;
             return Ok(value);
         }
         let value = make().map_err(|e| closure(verb, key, e))?;
@@ -226,8 +227,8 @@ impl<'s, S: Storage> Operation<'s, S> {
         let was = old.is_some();
         match change(old).map_err(|e| closure(verb, key, e))? {
             Some(new) => self.put(verb, key, new.as_ref()),
-            None if was || self.is_tentative(key) => self.remove(verb, key).map(drop),
-            None => Ok(()),
+            None if was => self.remove(verb, key).map(drop),
+            None => self.confirm(verb, key, None),
         }
     }
 
@@ -300,9 +301,15 @@ impl<'s, S: Storage> Operation<'s, S> {
             .map_err(|e| Error::failed(verb, Some(*key), e))
     }
 
-    /// An operation that this one is no part of may take back what is seen of the key (S14).
-    fn is_tentative(&self, key: &Digest) -> bool {
-        self.store.is_tentative(&self.context, key) && !mutant("tentative_taken_for_stored")
+    /// The key is to have what is seen of it already. Written only if an operation that this one is no part of may take that back (S14).
+    fn confirm(&mut self, verb: Verb, key: &Digest, seen: Option<&[u8]>) -> Result<(), Error> {
+        if !self.store.is_tentative(&self.context, key) || mutant("tentative_taken_for_stored") {
+            return Ok(());
+        }
+        match seen {
+            Some(value) => self.put(verb, key, value),
+            None => self.remove(verb, key).map(drop),
+        }
     }
 
     fn put(&mut self, verb: Verb, key: &Digest, value: &[u8]) -> Result<(), Error> {
@@ -322,12 +329,7 @@ impl<'s, S: Storage> Operation<'s, S> {
     /// Stores a value that is moved here; was there none?
     fn receive(&mut self, verb: Verb, key: &Digest, value: &[u8]) -> Result<bool, Error> {
         match self.get(verb, key)? {
-            Some(other) if *other == *value => {
-                if self.is_tentative(key) {
-                    self.put(verb, key, value)?;
-                }
-                Ok(false)
-            }
+            Some(other) if *other == *value => self.confirm(verb, key, Some(value)).map(|()| false),
             Some(_) => Err(Error::Exists { verb, key: *key }),
             None => self.put(verb, key, value).map(|()| true),
         }

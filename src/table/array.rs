@@ -12,6 +12,12 @@ pub(super) struct Array<K> {
     shift: u32,
 }
 
+/// Fibonacci hashing (Knuth volume 3, section 6.4): the multiplication spreads what a weak hasher leaves in the low bits.
+#[inline]
+fn mixed(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 impl<K> Array<K> {
     /// At least one bucket.
     ///
@@ -25,8 +31,7 @@ impl<K> Array<K> {
         }
     }
 
-    /// The bucket of a hash. The multiplication (Fibonacci hashing, Knuth volume 3, section 6.4) spreads what a weak
-    /// hasher leaves in the low bits.
+    /// The bucket of a hash.
     #[inline]
     pub(super) fn bucket(&self, hash: u64) -> &Bucket<K> {
         &self.buckets[self.at(hash)]
@@ -35,7 +40,7 @@ impl<K> Array<K> {
     /// The number of that bucket.
     #[inline]
     pub(super) fn at(&self, hash: u64) -> usize {
-        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = mixed(hash);
         // Two shifts: one by 64 would be none.
         #[allow(clippy::cast_possible_truncation)] // as many bits as there are buckets
         let at = (mixed >> 1 >> self.shift) as usize;
@@ -44,8 +49,7 @@ impl<K> Array<K> {
 
     /// What is left of a hash when the number of its bucket is taken off: as many bits as there are, from the top.
     pub(super) fn below(&self, hash: u64) -> u64 {
-        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed << (63 - self.shift)
+        mixed(hash) << (63 - self.shift)
     }
 
     /// The bucket with a number, which counts on from the last to the first.

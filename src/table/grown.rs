@@ -103,7 +103,7 @@ impl<K> Core<K> {
             node: false,
         };
         if !q.locks() || !stamp::is_closed(seen) {
-            self.tend_now_and_then(); // else `first_try_grown` has
+            self.tend_now_and_then(); // else `first_try_grown` has, mostly
         }
         let got = match self.close_first(seen, q, junk)? {
             Some(got) => got,

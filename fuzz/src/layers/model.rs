@@ -193,11 +193,9 @@ impl Model {
                 Out::Saw(old)
             }
             Op::Insert(key, value) => {
-                if let Some(old) = self.get(key) {
-                    return Ok(Out::Value(old));
-                }
+                let value = self.get(key).unwrap_or_else(|| value.clone());
                 self.change(&[(*key, Some(value.clone()))])?;
-                Out::Value(value.clone())
+                Out::Value(value)
             }
             Op::Rename(from, to) => {
                 let from = self.whole(from)?;

@@ -324,7 +324,12 @@ impl World {
                 assert!(got.is_none_or(|got| got == new));
                 self.left(out, |model| model.set(&key, Some(new)));
             }
-            out => assert_eq!((out, got), (Out::Done, old)),
+            out => {
+                assert_eq!((out, got), (Out::Done, old.clone()));
+                self.model.enter(&[key]);
+                self.model.set(&key, old);
+                assert_eq!(self.model.leave(), Ok(()), "nothing is new");
+            }
         }
         Ok(())
     }
