@@ -21,6 +21,15 @@ fn world(segments: usize) -> (Arc<World>, [Guard; 2]) {
     (world, kept)
 }
 
+/// There is one segment, with C in its chain and two idle keys in its slots: D and another one.
+fn chained_c(other: Key) -> (Arc<World>, [Guard; 2], Guard) {
+    let (world, kept) = world(1);
+    let slots = [D, other].map(|key| world.table.lock_owned(&key));
+    let c = world.table.lock_owned(&C);
+    drop(slots);
+    (world, kept, c)
+}
+
 /// Takes the key, if it is to be had, and touches its data.
 fn try_(w: &World, key: Key) {
     w.try_all(&[key]);
@@ -141,10 +150,7 @@ fn release_chained_c_tend_against_tend_try_c() {
         bounds(3, 4),
         || {
             leave_out_epoch();
-            let (world, _kept) = world(1);
-            let slots = [D, C1].map(|key| world.table.lock_owned(&key));
-            let c = world.table.lock_owned(&C);
-            drop(slots);
+            let (world, _kept, c) = chained_c(C1);
             world.table.grow(1);
             release_tend_tend_try(&world, c, 2);
         },
@@ -156,10 +162,7 @@ fn release_chained_c_tend_against_tend_try_c() {
 fn release_chained_c_try_d_against_try_c() {
     explore("release_chained_c_try_d_against_try_c", ALL, || {
         leave_out_epoch();
-        let (world, _kept) = world(1);
-        let slots = [D, E].map(|key| world.table.lock_owned(&key));
-        let c = world.table.lock_owned(&C);
-        drop(slots);
+        let (world, _kept, c) = chained_c(E);
         world.table.grow(1);
         two(
             &world,
@@ -304,10 +307,7 @@ fn tend_against_grow() {
 #[test]
 fn release_chained_c_against_tend() {
     explore("release_chained_c_against_tend", bounds(1, 5), || {
-        let (world, _kept) = world(1);
-        let slots = [D, C1].map(|key| world.table.lock_owned(&key));
-        let c = world.table.lock_owned(&C);
-        drop(slots);
+        let (world, _kept, c) = chained_c(C1);
         world.table.grow(1);
         two(
             &world,
