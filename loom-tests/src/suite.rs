@@ -24,6 +24,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("announce_unchecked", "I6", "a waiter says so after the release, too"),
     mutant("on_way_after_taking", "I6", "a woken waiter that took the lock still counts as being on his way"),
     mutant("on_way_after_coming", "I6", "a woken waiter that came back, or gave up, still counts as being on his way"),
+    mutant("coming_not_seen", "I6", "a release that does not look at the queue does not see that the woken waiter has come"),
     mutant("wake_dropped", "I6", "the waiter that leaves the queue is not woken"),
     mutant("ticket_left_behind", "I6", "a waiter that gives up stays in the queue"),
     mutant("leave_without_looking", "I6", "a waiter that gives up swallows his wake-up"),
@@ -31,6 +32,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("join_at_the_end", "F1", "who has woken in vain queues up behind newer ones"),
     mutant("vain_not_counted", "F1", "no hand-over after waking in vain"),
     mutant("time_not_counted", "F1", "no hand-over after half a millisecond"),
+    mutant("skips_without_end", "F1", "no release looks at the queue while somebody is on his way"),
     mutant("reference_before_wake", "I7", "the reference is given back before the waiter is woken"),
     // the table
     mutant("no_stamp", "I2", "an insertion becomes a member without the bucket's stamp"),
@@ -166,6 +168,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("ticket_left_behind", "loom_lock", "timeout_against_unlock", 3),
     twin("ticket_left_behind", "loom_lock", "timeout_against_grant", 3),
     twin("leave_without_looking", "loom_lock", "timeout_against_unlock_against_lock", 2),
+    twin("coming_not_seen", "loom_lock", "lock_unlock_twice_against_lock_against_lock", 2),
     twin("on_way_after_taking", "loom_lock", "lock_against_lock_against_lock", 3),
     twin("on_way_after_coming", "loom_lock", "timeout_against_unlock_against_lock", 3),
     twin("grant_ignored", "loom_lock", "timeout_against_grant", 3),
@@ -366,6 +369,7 @@ pub(crate) const WIDTHS: &[Twin] = &[
 pub(crate) const SHUTTLE: &[Twin] = &[
     schedule("fair_ignored", "shuttle_lock", "unlock_fair_serves_in_the_order_of_arrival"),
     schedule("join_at_the_end", "shuttle_lock", "the_longest_waiter_is_served"),
+    schedule("skips_without_end", "shuttle_lock", "a_release_hands_over_while_a_waiter_is_on_his_way"),
     schedule("vain_not_counted", "shuttle_lock", "the_longest_waiter_is_served"),
     schedule("time_not_counted", "shuttle_lock", "a_release_hands_over_when_time_has_passed"),
     schedule("wake_dropped", "shuttle_lock", "eight_tasks_count"),

@@ -162,6 +162,30 @@ fn timeout_against_unlock_against_lock() {
     });
 }
 
+/// I6: while one waiter sleeps and another is on his way, the holder takes the lock again and releases it without a look at the queue: who comes
+/// meanwhile, finds it locked and sleeps again is not forgotten.
+#[test]
+fn lock_unlock_twice_against_lock_against_lock() {
+    explore(
+        "lock_unlock_twice_against_lock_against_lock",
+        bounds(2, 3),
+        || {
+            let l = lock();
+            let held = l.lock();
+            let t = [
+                spawn(&l, |l| l.lock().touch()),
+                spawn(&l, |l| l.lock().touch()),
+            ];
+            drop(held);
+            l.lock().touch();
+            for t in t {
+                t.join().unwrap();
+            }
+            assert_eq!(l.lock().get(), 3);
+        },
+    );
+}
+
 /// I1, I6: three threads, one round each.
 #[test]
 fn lock_against_lock_against_lock() {

@@ -1,7 +1,7 @@
 //! Owner, depth, taking and giving back: the lock without data.
 
 use crate::lock::wait::Side;
-use crate::lock::word::{self, ENDING, LOCKED, PARKED};
+use crate::lock::word::{self, ENDING, LOCKED, ON_WAY, PARKED};
 use crate::mutant::mutant;
 use crate::owner::{self, Owner, DEPTH_MAX};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -156,9 +156,12 @@ impl RawLock {
     /// references keep the lock until the exchange; after it the caller owns nothing here.
     #[cold]
     pub(crate) fn unlock_rest(&self, unit: u64, mut w: u64, fair: bool) -> u64 {
+        let first = w;
         loop {
-            if w & PARKED != 0 {
-                return self.unlock_slow(unit, fair);
+            let seen = if mutant("coming_not_seen") { first } else { w };
+            let on_way = seen & ON_WAY != 0;
+            if w & PARKED != 0 && !(on_way && !fair && self.skip()) {
+                return self.unlock_slow(unit, fair); // Q3
             }
             let new = word::settle(word::released(w, unit));
             // ORDERING: as in `unlock`.

@@ -4,11 +4,12 @@
 //! - Q1. `PARKED` is set exactly while the queue is not empty.
 //! - Q2. Somebody joins only after he saw `LOCKED` set together with `PARKED`; so the holder's exchange comes later and sees
 //!   `PARKED`.
-//! - Q3. A release that sees `PARKED` takes the longest waiter out and either wakes him or leaves `LOCKED` set for him. It wakes nobody while
-//!   somebody who was woken is still on his way (`on_way`): otherwise each release would wake one, a system call each, for a lock that whoever
-//!   runs takes again and again.
-//! - Q4. Who was woken says that he has come, before he does anything else about it, and leaves only after he has taken the lock or seen it
-//!   locked by somebody else, whose release then does Q3 (he joins again in his old place before that, or gives up).
+//! - Q3. A release that sees `PARKED` takes the longest waiter out and either wakes him (`ON_WAY`) or leaves `LOCKED` set for him. It wakes nobody
+//!   while `ON_WAY` is set: otherwise each release would wake one, a system call each, for a lock that whoever runs takes again and again.
+//!   Nor does it look at the queue then, but for one release in [`SKIPS`], which may find that it is time to hand over.
+//! - Q4. Who was woken says that he has come (clears `ON_WAY`), before he does anything else about it, and leaves only after he has taken the lock
+//!   or seen it locked by somebody else, whose release then does Q3 (he joins again in his old place before that, or gives up). A
+//!   release that does not look is an exchange that finds `ON_WAY` set: it comes before that, and he finds the lock free.
 //! - Q5. Who gives up and finds that he was handed the lock keeps it.
 //!
 //! Eventual fairness as in `parking_lot` (after `WebKit`'s `WTF::ParkingLot`): a release hands the lock over at most every half millisecond,
@@ -18,7 +19,7 @@
 //! no other key shares the mutex (I4).
 
 use crate::lock::raw::{RawLock, Woken};
-use crate::lock::word::{LOCKED, PARKED};
+use crate::lock::word::{LOCKED, ON_WAY, PARKED};
 use crate::mutant::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::time::{self, Instant};
@@ -33,8 +34,18 @@ const VAIN_MAX: u32 = if cfg!(any(perkey_loom, perkey_shuttle)) {
 } else {
     16
 };
+/// One of so many releases looks at the queue while a woken waiter is on his way.
+const SKIPS: u64 = if cfg!(any(perkey_loom, perkey_shuttle)) {
+    2
+} else {
+    16
+};
 /// How long barging goes on before the lock is handed over.
 const FAIR_AFTER: Duration = Duration::from_micros(500);
+
+/// After how many rounds of waiting a waiter looks for the first time (about thirty pauses). Each look takes the cache line from the holder, who
+/// could take and release the lock a dozen times in the meantime.
+const UNSEEN: u32 = 4;
 
 /// In the queue.
 const QUEUED: u64 = 0;
@@ -64,8 +75,6 @@ struct Queued {
 struct Queue {
     waiting: VecDeque<Queued>,
     arrivals: u64,
-    /// Somebody was woken who has neither taken the lock yet nor come back. At most one is.
-    on_way: bool,
     /// When the next release hands the lock over; set when the first waiter comes.
     fair_at: Option<Instant>,
 }
@@ -73,6 +82,8 @@ struct Queue {
 /// What a lock needs only when somebody waits or a weak handle is made.
 pub(crate) struct Side {
     queue: Mutex<Queue>,
+    /// How many releases did not look at the queue. The holder's.
+    skipped: AtomicU64,
     /// The number of the life that weak handles were made for; see `table/handle.rs`.
     pub(crate) life: AtomicU64,
     canary: Canary,
@@ -82,6 +93,7 @@ impl Side {
     pub(super) fn new() -> Self {
         Self {
             queue: Mutex::new(Queue::default()),
+            skipped: AtomicU64::new(0),
             life: AtomicU64::new(0),
             canary: Canary::new(),
         }
@@ -142,8 +154,11 @@ impl RawLock {
     /// Spins briefly; `true`: taken. Not while others sleep, whose turn it is, unless the caller is one of them.
     pub(super) fn spin(&self, woken: bool) -> bool {
         let backoff = crossbeam_utils::Backoff::new();
-        for _ in 0..spin_limit() {
+        for round in 0..spin_limit() {
             backoff.snooze();
+            if round < UNSEEN {
+                continue;
+            }
             let w = guess(&self.word);
             if w & PARKED != 0 && !woken {
                 return false;
@@ -160,6 +175,25 @@ impl RawLock {
         // ORDERING: Acquire on success, partner of the Release in `unlock` and `pass_on` (I1). A read-modify-write, not a
         // load, decides, so that the latest value counts.
         self.word.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0
+    }
+
+    /// Says that who was woken has come. Under the mutex.
+    fn come(&self) {
+        // ORDERING: Relaxed: a release that does not look is an exchange on the same word: before this one, and the lock is free when we try
+        // it, or after, and it fails and looks (Q4). The queue itself is under the mutex.
+        self.word.fetch_and(!ON_WAY, Ordering::Relaxed);
+    }
+
+    /// May this release go without a look at the queue, where a woken waiter is on his way? Mostly. The caller holds the lock.
+    pub(super) fn skip(&self) -> bool {
+        let Some(side) = self.side() else {
+            return false;
+        };
+        // ORDERING: Relaxed: only holders touch it, one after the other.
+        let skipped = side.skipped.load(Ordering::Relaxed) + 1;
+        // ORDERING: Relaxed, as above.
+        side.skipped.store(skipped, Ordering::Relaxed);
+        skipped % SKIPS != 0 || mutant("skips_without_end")
     }
 
     /// Clears `PARKED` when the queue has become empty (Q1). Under the mutex.
@@ -189,9 +223,8 @@ impl RawLock {
                     return true; // Q5
                 }
                 if status == WOKEN && !mutant("on_way_after_coming") {
-                    // Q4
-                    queue.on_way = false;
-                    // ORDERING: Relaxed; under the mutex.
+                    self.come(); // Q4
+                                 // ORDERING: Relaxed; under the mutex.
                     ticket.status.store(OUTSIDE, Ordering::Relaxed);
                 }
                 let expired = deadline.is_some_and(|at| time::now() >= at);
@@ -232,7 +265,8 @@ impl RawLock {
                 GRANTED => return true,
                 WOKEN if self.take_bit() || self.spin(true) => {
                     if !mutant("on_way_after_taking") {
-                        side.queue.lock().on_way = false; // Q4; not in the queue, so there is nothing else to tidy
+                        let _queue = side.queue.lock();
+                        self.come(); // Q4; not in the queue, so there is nothing else to tidy
                     }
                     return true;
                 }
@@ -274,20 +308,24 @@ impl RawLock {
         let mut queue = side.queue.lock();
         let fair = fair && !mutant("fair_ignored");
         let hand_over = (queue.fair_is_due() || fair) && !queue.waiting.is_empty();
-        let first = if queue.on_way && !hand_over {
+        // Of the bits below others change ON_WAY and PARKED under the mutex only, and LOCKED is ours.
+        let w = guess(&self.word);
+        let first = if w & ON_WAY != 0 && !hand_over {
             None
         } else {
             queue.waiting.pop_front()
         };
-        queue.on_way |= first.is_some() && !hand_over;
-        // In a hand-over LOCKED stays set: from here on it is the waiter's.
-        let mut clear = if hand_over { 0 } else { LOCKED };
+        let mut change = match (&first, hand_over) {
+            (_, true) => 0, // LOCKED stays set: from here on it is the waiter's
+            (Some(_), _) => LOCKED | ON_WAY,
+            (None, _) => LOCKED,
+        };
         if queue.waiting.is_empty() {
-            clear |= PARKED;
+            change |= w & PARKED;
         }
-        if clear != 0 {
+        if change != 0 {
             // ORDERING: Release, partner of `take_bit` and of every other Acquire that takes this lock (I1).
-            self.word.fetch_and(!clear, Ordering::Release);
+            self.word.fetch_xor(change, Ordering::Release);
         }
         let ticket = first?.ticket;
         // ORDERING: Release, partner of the Acquire after `park` in `queue_up`: a grant carries what this holder did (I1).

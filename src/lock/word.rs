@@ -1,9 +1,9 @@
 //! The packed state word of a lock and of a table entry: layout, phases, pure transitions. No atomics here.
 //!
 //! ```text
-//! phase member   | passers (28) | users (28) | - | phase (3) | OVERFLOW | WEAK | PARKED | LOCKED |
-//! phase ready    |        sequence (56)      | - | phase (3) | OVERFLOW | WEAK | PARKED | LOCKED |
-//! other phases   |             0             | - | phase (3) | OVERFLOW |  0   |   0    |   0    |
+//! phase member   | passers (28) | users (28) | ON_WAY | phase (3) | OVERFLOW | WEAK | PARKED | LOCKED |
+//! phase ready    |        sequence (56)      |   0    | phase (3) | OVERFLOW |  0   |   0    | LOCKED |
+//! other phases   |             0             |   0    | phase (3) | OVERFLOW |  0   |   0    |   0    |
 //! ```
 //! *users* keep an entry alive: every guard (however deep), handle and waiter is one. *passers* are searches that
 //! compare the key: they keep it from being rewritten, and nothing else (they do not show in `len`, and end no weak
@@ -15,6 +15,8 @@ use crate::mutant::mutant;
 pub(crate) const LOCKED: u64 = 1;
 /// The queue is not empty. Changed under the queue's mutex only.
 pub(crate) const PARKED: u64 = 1 << 1;
+/// A waiter was woken and has not come yet: a release need not look at the queue. Changed under the queue's mutex only.
+pub(crate) const ON_WAY: u64 = 1 << 7;
 /// A weak handle on the present life exists. Set under the queue's mutex, cleared by the exchange that ends the life.
 pub(crate) const WEAK: u64 = 1 << 2;
 /// The entry is a node of the overflow chain: it dies where an entry in a slot would become idle.

@@ -144,7 +144,7 @@ pub(crate) mod atomic {
             }
         };
     }
-    fetch!(fetch_add fetch_sub fetch_or fetch_and);
+    fetch!(fetch_add fetch_sub fetch_or fetch_and fetch_xor);
 }
 
 /// `std`'s cell behind loom's closure interface.

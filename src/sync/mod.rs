@@ -15,7 +15,7 @@
 //! `atomic::{AtomicU64, AtomicPtr, Ordering}`, `UnsafeCell` (loom's closure interface), `Mutex` (no poison),
 //! `Parker` (one sleeping place), `Canary` (notices a use after free where the checker can), `thread_number`,
 //! `guess` and `start` (loads that only start an exchange), `OwnWord` (a word that only its owner stores to),
-//! `time::{Instant, now}`, `spin_limit`, and `epoch::{pin, Pin}`. `prefetch` is the same for all, or nothing.
+//! `time::{Instant, now}`, `spin_limit`, `give_way`, and `epoch::{pin, Pin}`. `prefetch` is the same for all, or nothing.
 
 #[cfg(not(any(perkey_loom, perkey_shuttle)))]
 #[path = "real.rs"]
@@ -43,7 +43,8 @@ pub(crate) use backend::time;
 #[cfg(not(perkey_count))]
 pub(crate) use backend::{atomic, UnsafeCell};
 pub(crate) use backend::{
-    enter_once, guess, spin_limit, start, thread_number, turn, Canary, Mutex, OwnWord, Parker,
+    enter_once, give_way, guess, spin_limit, start, thread_number, turn, Canary, Mutex, OwnWord,
+    Parker,
 };
 #[cfg(perkey_count)]
 pub(crate) use count::{atomic, UnsafeCell};

@@ -21,7 +21,35 @@ pub(crate) mod time {
 
 /// How many rounds a waiter spins before it queues up (each round of a [`crossbeam_utils::Backoff`] is twice as long).
 pub(crate) const fn spin_limit() -> u32 {
-    7
+    11
+}
+
+/// Pauses for others who are busy with the same word; `busy` looks whether they still are. Somebody who is stopped in the middle would be waited
+/// for by each call: after one in vain the next ones return at once, more of them each time.
+#[cold]
+pub(crate) fn give_way(busy: impl FnOnce() -> bool) {
+    /// No more than two to the power of this return at once.
+    const MOST: u32 = 6;
+    thread_local! {
+        /// How many calls still return at once, and how many were in vain, one after the other.
+        static VAIN: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    }
+    VAIN.with(|vain| {
+        let (left, times) = vain.get();
+        if left > 0 {
+            vain.set((left - 1, times));
+            return;
+        }
+        let backoff = crossbeam_utils::Backoff::new();
+        for _ in 0..5 {
+            backoff.spin();
+        }
+        vain.set(if busy() {
+            (1 << times, MOST.min(times + 1))
+        } else {
+            (0, 0)
+        });
+    });
 }
 
 /// `std`'s cell behind loom's closure interface.

@@ -83,6 +83,9 @@ pub(crate) const fn spin_limit() -> u32 {
     0
 }
 
+/// Nor does it give way.
+pub(crate) fn give_way(_: impl FnOnce() -> bool) {}
+
 /// A scheduling point without an access. Not `yield_now`, which tells a PCT scheduler to prefer everybody else from here on.
 pub(crate) fn point() {
     shuttle::sync::atomic::AtomicBool::new(false).load(atomic::Ordering::SeqCst);

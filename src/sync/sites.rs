@@ -139,7 +139,7 @@ macro_rules! fetch {
         }
     };
 }
-fetch!(fetch_add fetch_sub fetch_or fetch_and);
+fetch!(fetch_add fetch_sub fetch_or fetch_and fetch_xor);
 
 /// What an exchange starts from (see [`super::start`]): the word as it is, loaded, where the load's ordering is what is weakened.
 #[track_caller]

@@ -7,7 +7,7 @@ use crate::lock::word::{
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{guess, start, UnsafeCell};
+use crate::sync::{give_way, guess, start, UnsafeCell};
 use crate::table::core::{Core, Junk};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::Want;
@@ -168,8 +168,11 @@ impl<K> Entry<K> {
         // SAFETY: promised by the caller.
         let entry = unsafe { this.as_ref() };
         // ORDERING: Relaxed, as the failure below.
-        let w = start(entry.word(), MEMBER, Ordering::Relaxed);
-        if word::phase(w) != MEMBER || w & LOCKED != 0 || word::passers(w) >= COUNT_MAX {
+        let mut w = start(entry.word(), MEMBER, Ordering::Relaxed);
+        if word::passers(w) > 0 {
+            w = entry.give_way(w)?;
+        }
+        if word::phase(w) != MEMBER || w & LOCKED != 0 {
             return None;
         }
         // ORDERING: Acquire on success, as in `meet`. Relaxed on failure: nothing is concluded from it.
@@ -182,6 +185,18 @@ impl<K> Entry<K> {
             entry: this,
             seen: w + PASSER,
         })
+    }
+
+    /// Others take the lock or look at the key this very moment: lets them, rather than fight for the cache line. The word after that, or `w`;
+    /// `None`: there are as many as can be counted.
+    #[cold]
+    fn give_way(&self, mut w: u64) -> Option<u64> {
+        give_way(|| {
+            // ORDERING: Relaxed: a guess, as for `start`.
+            w = self.word().load(Ordering::Relaxed);
+            word::passers(w) > 0
+        });
+        (word::passers(w) < COUNT_MAX).then_some(w)
     }
 
     /// Claims an entry that is free or idle. `Some(had_key)` on success.
