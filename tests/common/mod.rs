@@ -244,3 +244,24 @@ pub const SOON: Duration = Duration::from_millis(5);
 pub fn free<S: std::hash::BuildHasher + Sync>(table: &perkey::LockTable<u64, S>, key: u64) -> bool {
     elsewhere(|| table.try_lock(&key).is_some())
 }
+
+/// One bucket with six slots: more keys than that are in its chain.
+pub fn one_bucket() -> LockTable<u64, OneHash> {
+    let t = LockTable::with_capacity_and_hasher(1, OneHash);
+    assert_eq!(t.capacity(), 6, "the tests below are made for it");
+    t
+}
+
+/// Neither this nor any other thread holds a key below `keys`, but for those in `held`, which others hold.
+#[track_caller]
+pub fn nothing_is_held<S: BuildHasher + Sync>(t: &LockTable<u64, S>, keys: u64, held: &[u64]) {
+    for k in 0..keys {
+        assert!(!t.is_held(&k), "{k} is held still");
+        assert_eq!(t.is_locked(&k), held.contains(&k), "{k}");
+    }
+    elsewhere(|| {
+        for k in (0..keys).filter(|k| !held.contains(k)) {
+            assert!(t.try_lock(&k).is_some(), "{k} is locked still");
+        }
+    });
+}
