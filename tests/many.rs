@@ -9,7 +9,8 @@
 mod common;
 
 use common::{
-    elsewhere, message, nothing_is_held, one_bucket, while_held, Dice, Event, Events, OneHash, Task, PATIENCE,
+    elsewhere, message, nothing_is_held, one_bucket, while_held, Dice, Event, Events, OneHash,
+    Task, PATIENCE,
 };
 use perkey::{KeyLock, LockManyError, LockTable, ManyGuard, Observer};
 use std::cell::Cell;
