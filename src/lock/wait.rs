@@ -43,9 +43,9 @@ const SKIPS: u64 = if cfg!(any(perkey_loom, perkey_shuttle)) {
 /// How long barging goes on before the lock is handed over.
 const FAIR_AFTER: Duration = Duration::from_micros(500);
 
-/// After how many rounds of waiting a waiter looks for the first time (about thirty pauses). Each look takes the cache line from the holder, who
-/// could take and release the lock a dozen times in the meantime.
-const UNSEEN: u32 = 4;
+/// After how many rounds of waiting a waiter looks for the first time (seven pauses). Each look takes the cache line from the holder, who could take
+/// and release the lock a dozen times in the meantime; one that comes late is felt as well (thirty pauses are most of a microsecond).
+const UNSEEN: u32 = 2;
 
 /// In the queue.
 const QUEUED: u64 = 0;
