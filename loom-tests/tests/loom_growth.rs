@@ -4,7 +4,9 @@
 //! I1 and I2 the epoch is left out, as the fences of pins would hide an ordering of ours that is missing; where it is about I7 the real one is inside.
 #![cfg(perkey_loom)]
 
-use loom_tests::{bounds, explore, two, Hashing, Key, World, A, ALL, B, C, C1, D, E, F};
+use loom_tests::{
+    all_in_full, bounds, explore, two, Hashing, Key, World, A, ALL, B, C, C1, D, E, F,
+};
 use perkey::model::leave_out_epoch;
 use perkey::OwnedKeyGuard;
 use std::sync::Arc;
@@ -113,7 +115,7 @@ fn release_c_against_grow_try_c() {
 /// I1, I2: lookup against draining: an idle key is taken out of the older segment while it is asked for.
 #[test]
 fn try_c_against_tend_try_c() {
-    explore("try_c_against_tend_try_c", bounds(2, 5), || {
+    explore("try_c_against_tend_try_c", bounds(2, 6), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         try_(&world, C);
@@ -133,7 +135,7 @@ fn try_c_against_tend_try_c() {
 /// I1: the key's last holder in an older segment tends to that, and so does who asks for the key next and finds the bucket drained by either.
 #[test]
 fn release_c_tend_against_tend_try_c() {
-    explore("release_c_tend_against_tend_try_c", bounds(2, 5), || {
+    explore("release_c_tend_against_tend_try_c", bounds(2, 7), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         let c = world.table.lock_owned(&C);
@@ -281,7 +283,7 @@ fn shrink_against_try_c() {
 /// I2, I7: two tend to the same segment; it leaves the list once.
 #[test]
 fn tend_against_tend() {
-    explore("tend_against_tend", bounds(2, 5), || {
+    explore("tend_against_tend", bounds(2, 6), || {
         let (world, _kept) = world(1);
         try_(&world, C);
         world.table.grow(1);
@@ -306,7 +308,7 @@ fn tend_against_grow() {
 /// I7: a node of a segment's chain is released while the segment is drained.
 #[test]
 fn release_chained_c_against_tend() {
-    explore("release_chained_c_against_tend", bounds(1, 5), || {
+    explore("release_chained_c_against_tend", all_in_full(1), || {
         let (world, _kept, c) = chained_c(C1);
         world.table.grow(1);
         two(
