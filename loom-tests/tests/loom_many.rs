@@ -51,7 +51,7 @@ fn many_ab_many_ba() {
 /// I1, I2, M2: the same with one hash.
 #[test]
 fn many_aa1_many_a1a() {
-    explore("many_aa1_many_a1a", bounds(3, 5), || {
+    explore("many_aa1_many_a1a", bounds(3, 6), || {
         let (world, _handles) = world(A1);
         two(
             &world,
