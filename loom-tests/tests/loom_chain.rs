@@ -91,7 +91,7 @@ fn chained_a1_against_walk_over_c() {
 /// I7: a node is pushed in front while another one is unlinked.
 #[test]
 fn chained_a1_against_release_c() {
-    explore("chained_a1_against_release_c", bounds(4, 5), || {
+    explore("chained_a1_against_release_c", bounds(4, 9), || {
         let (world, [c], _kept) = world([C]);
         two(&world, |w| try_(w, A1), |w| release(w, c));
     });

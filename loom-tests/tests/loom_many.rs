@@ -66,7 +66,7 @@ fn many_aa1_many_a1a() {
 /// I1, I2: nobody holds a key here before it has been waited for: entries come and go with the calls.
 #[test]
 fn many_a_many_a() {
-    explore("many_a_many_a", bounds(4, 6), || {
+    explore("many_a_many_a", bounds(4, 7), || {
         let world = World::new();
         two(&world, |w| lock_many(w, &[A, A]), |w| lock_many(w, &[A]));
         assert_eq!(world.touched(A), 2);
@@ -88,7 +88,7 @@ fn many_ba_against_lock_b() {
 /// M3: a thread that holds the later key among those it asks for does not wait for the earlier one.
 #[test]
 fn holding_b_many_ab_against_many_ab() {
-    explore("holding_b_many_ab_against_many_ab", bounds(3, 5), || {
+    explore("holding_b_many_ab_against_many_ab", bounds(3, 6), || {
         let (world, _handles) = world(B);
         two(
             &world,
