@@ -8,6 +8,8 @@
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
 mod common;
+#[path = "common/trap.rs"]
+mod trap;
 
 use common::{elsewhere, Pick, PATIENCE};
 use perkey::{LockTable, OwnedKeyGuard, OwnedKeyLock};
@@ -15,33 +17,16 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
-use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{mpsc, Arc, Mutex};
 use std::time::Duration;
+use trap::{called, trapped, Call, Sprung};
 
 // ---- a key whose every call is a trap ---------------------------------------------------------------------------
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Hash,
-    Eq,
-    Borrow,
-    ToOwned,
-    /// Counted twice: before and after the target has been changed.
-    CloneInto,
-    Drop,
-}
-
-struct Trap {
-    call: Call,
-    left: usize,
-    act: Rc<dyn Fn()>,
-}
-
 thread_local! {
-    static TRAP: RefCell<Option<Trap>> = const { RefCell::new(None) };
     static HOME: RefCell<Option<Home>> = const { RefCell::new(None) };
     static GUARDS: RefCell<Vec<OwnedKeyGuard<Key, Pick>>> = const { RefCell::new(Vec::new()) };
     static HANDLES: RefCell<Vec<OwnedKeyLock<Key, Pick>>> = const { RefCell::new(Vec::new()) };
@@ -54,20 +39,6 @@ struct Home {
     ledger: Arc<Ledger>,
     /// The key of the operation that is going on.
     key: u64,
-}
-
-fn called(call: Call) {
-    if std::thread::panicking() {
-        return; // a second panic would be an abort, by the language
-    }
-    let act = TRAP.with_borrow_mut(|trap| {
-        let t = trap.as_mut().filter(|t| t.call == call)?;
-        t.left -= 1;
-        (t.left == 0).then(|| trap.take().unwrap().act)
-    });
-    if let Some(act) = act {
-        act();
-    }
 }
 
 /// The keys that have been made and not yet dropped.
@@ -427,20 +398,6 @@ const OPS: &[Op] = &[
     Op { name: "count and show", key: 6, run: |h| drop((h.table.len(), format!("{:?}", h.table))) },
 ];
 
-/// Runs `op` with the trap set; `false`: it was not reached.
-fn run_trapped(
-    home: &Home,
-    op: &Op,
-    call: Call,
-    n: usize,
-    act: Rc<dyn Fn()>,
-) -> (bool, std::thread::Result<()>) {
-    TRAP.set(Some(Trap { call, left: n, act }));
-    let result = catch_unwind(AssertUnwindSafe(|| (op.run)(home)));
-    let sprung = TRAP.take().is_none();
-    (sprung, result)
-}
-
 /// Every operation, in every state, with `act` at every call of `call`. Returns how often it was sprung.
 fn everywhere(call: Call, act: &Rc<dyn Fn()>, may_panic: bool, name: &str) -> usize {
     let mut times = 0;
@@ -456,7 +413,7 @@ fn everywhere(call: Call, act: &Rc<dyn Fn()>, may_panic: bool, name: &str) -> us
                         key: op.key,
                     };
                     HOME.set(Some(home.clone()));
-                    let (sprung, result) = run_trapped(&home, op, call, n, act.clone());
+                    let (sprung, result) = trapped(call, n, act.clone(), || (op.run)(&home));
                     HOME.set(None);
                     drop(home);
                     let what = format!(
@@ -484,11 +441,8 @@ fn everywhere(call: Call, act: &Rc<dyn Fn()>, may_panic: bool, name: &str) -> us
 
 // ---- panics -----------------------------------------------------------------------------------------------------
 
-/// What a trap panics with; `resume_unwind` keeps the panic hook quiet.
-struct Sprung;
-
 fn panics(call: Call) {
-    let act: Rc<dyn Fn()> = Rc::new(|| resume_unwind(Box::new(Sprung)));
+    let act = trap::panics();
     let times = everywhere(call, &act, true, "a panic");
     assert!(times > 10, "{call:?} was reached {times} times only");
 }
@@ -680,7 +634,7 @@ fn stops(call: Call) {
                             stop.send(Some(there.clone())).unwrap();
                             let _ = gone.recv();
                         });
-                        let (sprung, result) = run_trapped(&home, &OPS[i], call, n, act);
+                        let (sprung, result) = trapped(call, n, act, || (OPS[i].run)(&home));
                         if !sprung {
                             stopped.send(None).unwrap();
                         }
@@ -779,13 +733,7 @@ fn a_dropped_table_drops_every_key_once_though_drop_panics() {
                 11,
                 "ten forgotten guards, one forgotten handle"
             );
-            TRAP.set(Some(Trap {
-                call: Call::Drop,
-                left: n,
-                act: Rc::new(|| resume_unwind(Box::new(Sprung))),
-            }));
-            let result = catch_unwind(AssertUnwindSafe(|| drop(table)));
-            let sprung = TRAP.take().is_none();
+            let (sprung, result) = trapped(Call::Drop, n, trap::panics(), || drop(table));
             assert_eq!((sprung, result.is_err()), (n <= 11, n <= 11));
             assert_eq!((ledger.live(), ledger.dropped_twice.load(SeqCst)), (0, 0));
         }

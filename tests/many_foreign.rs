@@ -4,50 +4,18 @@
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
 mod common;
+#[path = "common/trap.rs"]
+mod trap;
 
 use common::{elsewhere, nothing_is_held, one_bucket, while_held, OneHash, PATIENCE};
 use perkey::{LockTable, Observer};
-use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::sync::Arc;
 use std::time::Duration;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Hash,
-    Eq,
-    ToOwned,
-    CloneInto,
-    Drop,
-    Next,
-}
-
-struct Trap {
-    call: Call,
-    left: usize,
-    act: Rc<dyn Fn()>,
-}
-
-thread_local! {
-    static TRAP: RefCell<Option<Trap>> = const { RefCell::new(None) };
-}
-
-fn called(call: Call) {
-    if std::thread::panicking() {
-        return; // a second panic would be an abort, by the language
-    }
-    let act = TRAP.with_borrow_mut(|trap| {
-        let t = trap.as_mut().filter(|t| t.call == call)?;
-        t.left -= 1;
-        (t.left == 0).then(|| trap.take().unwrap().act)
-    });
-    if let Some(act) = act {
-        act();
-    }
-}
+use trap::{called, trapped, Call, Sprung};
 
 /// The borrowed form; knows how many keys of its test there are.
 struct Asked(u64, &'static AtomicI64);
@@ -106,6 +74,16 @@ impl Drop for Key {
 
 type Foreign = LockTable<Key, OneHash>;
 
+/// What this key's code and the iterator count.
+const CALLS: [Call; 6] = [
+    Call::Hash,
+    Call::Eq,
+    Call::ToOwned,
+    Call::CloneInto,
+    Call::Drop,
+    Call::Next,
+];
+
 type Op = (&'static str, fn(&Foreign, &[Asked]));
 
 const OPS: &[Op] = &[
@@ -143,14 +121,7 @@ fn everywhere(act: Act, panics: bool) {
     for (op, run) in OPS {
         // Idle keys; then, keys in use that leave the new ones two, one, or no slots.
         for (idle, used) in [(0, 0), (6, 0), (0, 4), (0, 5), (4, 2), (0, 6), (2, 8)] {
-            for call in [
-                Call::Hash,
-                Call::Eq,
-                Call::ToOwned,
-                Call::CloneInto,
-                Call::Drop,
-                Call::Next,
-            ] {
+            for (times, call) in times.iter_mut().zip(CALLS) {
                 for n in 1.. {
                     assert!(n < 500, "{op} does not end");
                     let what = format!("{call:?} no. {n} of {op}, {idle} idle, {used} used");
@@ -158,13 +129,7 @@ fn everywhere(act: Act, panics: bool) {
                     drop((0..idle).map(|k| t.lock(&asked(k))).collect::<Vec<_>>());
                     let fillers: Vec<_> = (100..100 + used).map(|k| t.handle(&asked(k))).collect();
                     let alive = t.len();
-                    TRAP.set(Some(Trap {
-                        call,
-                        left: n,
-                        act: act(&t, live),
-                    }));
-                    let result = catch_unwind(AssertUnwindSafe(|| run(&t, &keys)));
-                    let sprung = TRAP.take().is_none();
+                    let (sprung, result) = trapped(call, n, act(&t, live), || run(&t, &keys));
                     match result {
                         Err(p) if !(sprung && panics && p.is::<Sprung>()) => {
                             eprintln!("in {what}");
@@ -188,7 +153,7 @@ fn everywhere(act: Act, panics: bool) {
                     if !sprung {
                         break;
                     }
-                    times[call as usize] += 1;
+                    *times += 1;
                 }
             }
         }
@@ -196,13 +161,10 @@ fn everywhere(act: Act, panics: bool) {
     assert!(times.iter().all(|n| *n > 9), "{times:?}");
 }
 
-/// What a trap panics with; `resume_unwind` keeps the panic hook quiet.
-struct Sprung;
-
 #[test]
 fn a_panic_of_foreign_code_at_any_call_leaves_nothing() {
     // I9, trap 12
-    everywhere(|_, _| Rc::new(|| resume_unwind(Box::new(Sprung))), true);
+    everywhere(|_, _| trap::panics(), true);
 }
 
 #[test]

@@ -223,8 +223,9 @@ impl RawLock {
                     return true; // Q5
                 }
                 if status == WOKEN && !mutant("on_way_after_coming") {
-                    self.come(); // Q4
-                                 // ORDERING: Relaxed; under the mutex.
+                    // Q4
+                    self.come();
+                    // ORDERING: Relaxed; under the mutex.
                     ticket.status.store(OUTSIDE, Ordering::Relaxed);
                 }
                 let expired = deadline.is_some_and(|at| time::now() >= at);

@@ -15,12 +15,13 @@ use crate::mutant::mutant;
 pub(crate) const LOCKED: u64 = 1;
 /// The queue is not empty. Changed under the queue's mutex only.
 pub(crate) const PARKED: u64 = 1 << 1;
-/// A waiter was woken and has not come yet: a release need not look at the queue. Changed under the queue's mutex only.
-pub(crate) const ON_WAY: u64 = 1 << 7;
 /// A weak handle on the present life exists. Set under the queue's mutex, cleared by the exchange that ends the life.
 pub(crate) const WEAK: u64 = 1 << 2;
 /// The entry is a node of the overflow chain: it dies where an entry in a slot would become idle.
 pub(crate) const OVERFLOW: u64 = 1 << 3;
+
+/// A waiter was woken and has not come yet: a release need not look at the queue. Changed under the queue's mutex only.
+pub(crate) const ON_WAY: u64 = 1 << 7;
 
 const PHASE_SHIFT: u32 = 4;
 const PHASE_MASK: u64 = 0b111 << PHASE_SHIFT;

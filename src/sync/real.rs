@@ -19,7 +19,8 @@ pub(crate) mod time {
     }
 }
 
-/// How many rounds a waiter spins before it queues up (each round of a [`crossbeam_utils::Backoff`] is twice as long).
+/// How many rounds a waiter spins before it queues up (each round of a [`crossbeam_utils::Backoff`] is twice as long, and in the last four it
+/// lets others run).
 pub(crate) const fn spin_limit() -> u32 {
     11
 }
