@@ -295,7 +295,7 @@ pub(crate) const THREADS_FILES: &[&str] = &[
 /// How they are built.
 #[rustfmt::skip]
 pub(crate) const THREADS_BUILD: &[&str] = &[
-    "-p", "perkey", "--lib", "--test=api", "--test=api_guards", "--test=api_handles", "--test=api_observers", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=histories", "--test=files", "--test=killed",
+    "-p", "perkey", "--lib", "--test=api", "--test=api_guards", "--test=api_handles", "--test=api_observers", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=histories", "--test=files", "--test=files_opening", "--test=killed",
     "--test=storage_keys", "--test=storage_layers", "--test=storage_locks", "--test=storage_nested", "--test=storage_transfer",
     "--test=conformance",
 ];
@@ -345,7 +345,7 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("serializing_reads_without_lock", "conformance", "layers"),
     // a store in files
     schedule("checksum_not_checked", "files", "every_byte_that_is_changed_is_noticed"),
-    schedule("opened_without_lock", "files", "what_another_handle_is_writing_is_not_a_leftover"),
+    schedule("opened_without_lock", "files_opening", "what_another_handle_is_writing_is_not_a_leftover"),
     schedule("changes_not_taken_back", "files", "of_several_changes_none_stays_if_one_fails"),
     schedule("files_written_in_place", "killed", "files"),
     schedule("leftovers_kept", "killed", "files"),
