@@ -54,6 +54,7 @@ pub(crate) mod model {
             sleepers: Mutex::new(Vec::new()),
             timed: std::sync::atomic::AtomicBool::new(false),
             without_epoch: std::sync::atomic::AtomicBool::new(false),
+            graves: Mutex::new(Vec::new()),
         };
     }
 
@@ -63,9 +64,19 @@ pub(crate) mod model {
         sleepers: Mutex<Vec<Arc<loom::sync::Notify>>>,
         timed: std::sync::atomic::AtomicBool,
         without_epoch: std::sync::atomic::AtomicBool,
+        /// What was retired without the epoch: each node, and what frees it.
+        graves: Mutex<Vec<(usize, fn(usize))>>,
     }
 
-    /// Says that this execution does without the epoch: pins do nothing, and nothing is freed.
+    impl Drop for Clock {
+        fn drop(&mut self) {
+            for (node, free) in self.graves.get_mut().unwrap().drain(..) {
+                free(node);
+            }
+        }
+    }
+
+    /// Says that this execution does without the epoch: pins do nothing, and nothing is freed before the execution ends.
     pub fn leave_out_epoch() {
         CLOCK
             .without_epoch
@@ -76,6 +87,11 @@ pub(crate) mod model {
         CLOCK
             .without_epoch
             .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Keeps what is retired without the epoch until the execution ends; then calls `free` with it.
+    pub(crate) fn keep_to_the_end(node: usize, free: fn(usize)) {
+        CLOCK.graves.lock().unwrap().push((node, free));
     }
 
     /// Says that this execution uses the clock; without it time stands still and costs no branch.

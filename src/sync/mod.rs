@@ -53,7 +53,7 @@ pub(crate) use count::{atomic, UnsafeCell};
 pub(crate) use backend::point;
 
 #[cfg(perkey_loom)]
-pub(crate) use backend::model::without_epoch;
+pub(crate) use backend::model::{keep_to_the_end, without_epoch};
 
 /// What the model tests may steer: the virtual clock. Not part of the API.
 #[cfg(any(perkey_loom, perkey_shuttle))]
