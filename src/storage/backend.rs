@@ -568,6 +568,6 @@ pub trait Storage {
     where
         Self: Sized,
     {
-        super::operation::transfer(self, key.to_key(), to)
+        super::transfer::transfer(self, key.to_key(), to)
     }
 }

@@ -64,8 +64,10 @@ mod serializing;
 mod sqlite;
 #[cfg(feature = "tracing")]
 mod traced;
+mod transfer;
 #[cfg(feature = "serde")]
 mod typed;
+mod whole;
 
 pub use backend::Storage;
 pub use bytes::Bytes;

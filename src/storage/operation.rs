@@ -1,6 +1,7 @@
 //! [`Operation`]: what can be done inside one entered context. The operations of [`Storage`] are made of it.
 
 use crate::mutant::mutant;
+use crate::storage::whole::whole;
 use crate::storage::{
     BadKey, BoxError, Bytes, Digest, Error, Intent, Key, Prefix, Scope, Storage, Verb,
 };
@@ -97,7 +98,7 @@ impl<'s, S: Storage> Operation<'s, S> {
     }
 
     /// Do the short keys still stand for those that were entered?
-    fn still(&mut self, asked: &[Key]) -> Result<bool, Error> {
+    pub(super) fn still(&mut self, asked: &[Key]) -> Result<bool, Error> {
         for (i, key) in asked.iter().enumerate() {
             if let Key::Short(prefix) = key {
                 if self.scan(self.verb, prefix)? != [self.keys[i]] {
@@ -282,7 +283,7 @@ impl<'s, S: Storage> Operation<'s, S> {
         }
     }
 
-    fn scan(&mut self, verb: Verb, prefix: &Prefix) -> Result<Vec<Digest>, Error> {
+    pub(super) fn scan(&mut self, verb: Verb, prefix: &Prefix) -> Result<Vec<Digest>, Error> {
         let mut keys = Vec::new();
         let mut each = |key| {
             keys.push(key);
@@ -294,7 +295,7 @@ impl<'s, S: Storage> Operation<'s, S> {
         Ok(keys)
     }
 
-    fn get(&mut self, verb: Verb, key: &Digest) -> Result<Option<Bytes>, Error> {
+    pub(super) fn get(&mut self, verb: Verb, key: &Digest) -> Result<Option<Bytes>, Error> {
         self.check(verb, key, Intent::Read)?;
         self.store
             .get(&mut self.context, key)
@@ -319,7 +320,7 @@ impl<'s, S: Storage> Operation<'s, S> {
             .map_err(|e| Error::failed(verb, Some(*key), e))
     }
 
-    fn remove(&mut self, verb: Verb, key: &Digest) -> Result<bool, Error> {
+    pub(super) fn remove(&mut self, verb: Verb, key: &Digest) -> Result<bool, Error> {
         self.check(verb, key, Intent::Write)?;
         self.store
             .remove(&mut self.context, key)
@@ -327,7 +328,12 @@ impl<'s, S: Storage> Operation<'s, S> {
     }
 
     /// Stores a value that is moved here; was there none?
-    fn receive(&mut self, verb: Verb, key: &Digest, value: &[u8]) -> Result<bool, Error> {
+    pub(super) fn receive(
+        &mut self,
+        verb: Verb,
+        key: &Digest,
+        value: &[u8],
+    ) -> Result<bool, Error> {
         match self.get(verb, key)? {
             Some(other) if *other == *value => self.confirm(verb, key, Some(value)).map(|()| false),
             Some(_) => Err(Error::Exists { verb, key: *key }),
@@ -373,96 +379,6 @@ fn sorted(keys: &[Digest]) -> Vec<Digest> {
     sorted
 }
 
-/// See [`Storage::transfer`].
-pub(super) fn transfer<S: Storage, T: Storage>(
-    from: &S,
-    asked: Result<Key, BadKey>,
-    to: &T,
-) -> Result<Digest, Error> {
-    let verb = Verb::Transfer;
-    let asked = [asked.map_err(|bad| Error::bad(verb, bad))?];
-    loop {
-        let key = whole(from, verb, &asked)?[0];
-        let scope = Scope::Key(&key);
-        let enter_from = || Operation::enter(from, verb, scope, Intent::Write);
-        let enter_to = || Operation::enter(to, verb, scope, Intent::Write);
-        let (mut source, mut target);
-        // Whoever goes the other way enters them in the same order.
-        if from.lock_order() <= to.lock_order() || mutant("transfer_in_argument_order") {
-            source = enter_from()?;
-            target = enter_to()?;
-        } else {
-            target = enter_to()?;
-            source = enter_from()?;
-        }
-        if !source.still(&asked)? {
-            target.leave()?;
-            source.leave()?;
-            continue;
-        }
-        let value = source.get(verb, &key)?;
-        let value = value.ok_or_else(|| unknown(verb, &key))?;
-        if from.place().is_some() && from.place() == to.place() {
-            target.leave()?;
-            source.leave()?;
-            return Ok(key); // it is there already
-        }
-        if target.receive(verb, &key, &value)? {
-            target.leave()?;
-            source.remove(verb, &key)?;
-            source.leave()?;
-        } else {
-            // There already; unless this is one store, which does not say so.
-            source.remove(verb, &key)?;
-            source.leave()?;
-            target.receive(verb, &key, &value)?;
-            target.leave()?;
-        }
-        return Ok(key);
-    }
-}
-
-/// The keys that were asked for, made whole.
-fn whole<S: Storage>(store: &S, verb: Verb, asked: &[Key]) -> Result<Vec<Digest>, Error> {
-    let mut finder: Option<Operation<'_, S>> = None;
-    let mut keys = Vec::with_capacity(asked.len());
-    for key in asked {
-        keys.push(match key {
-            Key::Full(key) => *key,
-            Key::Short(prefix) => {
-                let op = match &mut finder {
-                    Some(op) => op,
-                    none => none.insert(Operation::enter(store, verb, Scope::Store, Intent::Read)?),
-                };
-                one(verb, prefix, op.scan(verb, prefix)?)?
-            }
-        });
-    }
-    finder.map_or(Ok(()), Operation::leave)?;
-    Ok(keys)
-}
-
-/// The only candidate.
-fn one(verb: Verb, prefix: &Prefix, candidates: Vec<Digest>) -> Result<Digest, Error> {
-    match candidates[..] {
-        [] => Err(Error::Unknown {
-            verb,
-            key: Key::Short(*prefix),
-        }),
-        [key] => Ok(key),
-        _ => {
-            let neighbours = candidates.windows(2);
-            let digits = neighbours.map(|two| two[0].common(&two[1]) + 1).max();
-            Err(Error::Ambiguous {
-                verb,
-                prefix: *prefix,
-                digits: digits.unwrap_or_default(),
-                candidates,
-            })
-        }
-    }
-}
-
 fn single(keys: &[Digest]) -> Option<Digest> {
     match keys {
         [key] => Some(*key),
@@ -470,7 +386,7 @@ fn single(keys: &[Digest]) -> Option<Digest> {
     }
 }
 
-fn unknown(verb: Verb, key: &Digest) -> Error {
+pub(super) fn unknown(verb: Verb, key: &Digest) -> Error {
     Error::Unknown {
         verb,
         key: Key::Full(*key),

@@ -64,9 +64,12 @@ pub(crate) mod model {
         sleepers: Mutex<Vec<Arc<loom::sync::Notify>>>,
         timed: std::sync::atomic::AtomicBool,
         without_epoch: std::sync::atomic::AtomicBool,
-        /// What was retired without the epoch: each node, and what frees it.
-        graves: Mutex<Vec<(usize, fn(usize))>>,
+        /// What was retired without the epoch.
+        graves: Mutex<Vec<Grave>>,
     }
+
+    /// A node, and what frees it.
+    type Grave = (usize, fn(usize));
 
     impl Drop for Clock {
         fn drop(&mut self) {

@@ -16,12 +16,13 @@ use crate::owner::Owner;
 use crate::sync::prefetch;
 use crate::table::behind::{Behind, Older};
 use crate::table::bucket::Bucket;
+use crate::table::claim::Claim;
 use crate::table::core::{Core, Junk, Refused};
 use crate::table::entry::{Entry, Got};
 use crate::table::guard::KeyGuard;
-use crate::table::insert::{Claim, Ready, Source};
 use crate::table::search::{Query, Stand, Visited};
 use crate::table::segment::View;
+use crate::table::source::{Ready, Source};
 use std::ptr::NonNull;
 
 /// What is there to insert.
