@@ -193,13 +193,13 @@ fn lock_with_refuses_a_key_that_differs_and_locks_nothing() {
     drop(error);
     assert_eq!(Arc::strong_count(&plum), 1, "not kept by the table");
     // It is not looked at if an entry is there.
-    let pear = t.lock_with("pear", |k| Arc::from(k)).unwrap();
+    let pear = t.lock_with("pear", Arc::from).unwrap();
     assert!(t.lock_with("pear", |_| plum.clone()).is_ok());
     drop(pear);
     // A panic while making leaves nothing.
     assert!(catch_unwind(AssertUnwindSafe(|| t.lock_with("fig", |_| panic!("no fig")))).is_err());
     assert!(t.is_empty() && !t.is_locked("fig"));
-    assert!(t.lock_with("fig", |k| Arc::from(k)).is_ok());
+    assert!(t.lock_with("fig", Arc::from).is_ok());
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn lock_with_may_lock_the_same_key_while_it_makes_one() {
     let kept = RefCell::new(None);
     let guard = t
         .lock_with("apple", |k| {
-            *kept.borrow_mut() = Some(t.lock_with(k, |k| Arc::from(k)).unwrap());
+            *kept.borrow_mut() = Some(t.lock_with(k, Arc::from).unwrap());
             made.clone()
         })
         .unwrap();
@@ -456,7 +456,7 @@ fn shrink_to_fit_drops_idle_keys_and_nothing_else() {
     assert_eq!((Arc::strong_count(&used), t.len()), (1, 0));
     assert!(weak.upgrade().is_none());
     t.shrink_to_fit();
-    assert!(t.lock_with("used", |k| Arc::from(k)).is_ok());
+    assert!(t.lock_with("used", Arc::from).is_ok());
 }
 
 #[test]

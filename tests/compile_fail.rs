@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -89,6 +90,24 @@ fn a_table_is_sync_iff_its_keys_are_send_and_sync_and_its_hasher_is_sync() {
     assert_eq!(four!(LockTable<_, SendOnly>), [SEND, SEND, NO, NO]);
     assert_eq!(four!(LockTable<_, SyncOnly>), [SYNC, NO, NO, NO]);
     assert_eq!(four!(LockTable<_, Neither>), [NO, NO, NO, NO]);
+}
+
+#[test]
+fn a_panic_may_cross_a_table_as_far_as_its_keys_and_its_hasher_allow() {
+    fn unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
+    unwind_safe::<LockTable<String>>();
+    unwind_safe::<KeyGuard<'static, String>>();
+    unwind_safe::<ManyGuard<'static, String>>();
+    unwind_safe::<OwnedKeyGuard<String>>();
+    unwind_safe::<KeyLock<'static, String>>();
+    unwind_safe::<WeakKeyLock<'static, String>>();
+    unwind_safe::<OwnedKeyLock<String>>();
+    unwind_safe::<OwnedWeakKeyLock<String>>();
+    unwind_safe::<ReentrantLock<String>>();
+    unwind_safe::<perkey::storage::PerKey<perkey::storage::Memory>>();
+    assert!(has!(LockTable<u64>: RefUnwindSafe) && has!(LockTable<u64>: UnwindSafe));
+    assert!(!has!(LockTable<SendOnly>: RefUnwindSafe));
+    assert!(!has!(LockTable<u64, SendOnly>: RefUnwindSafe));
 }
 
 #[test]

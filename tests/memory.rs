@@ -491,6 +491,35 @@ fn a_forgotten_weak_handle_keeps_nothing_allocated() {
 }
 
 #[test]
+fn an_empty_table_takes_at_most_8_kib_whatever_its_keys() {
+    // I8. A key of which fewer than six fit gets one bucket.
+    fn takes<K>() -> isize {
+        let rounds = (0..8).map(|_| {
+            let base = live();
+            let t = LockTable::<K>::new();
+            let takes = live() - base;
+            drop(t);
+            takes
+        });
+        rounds.min().expect("eight rounds")
+    }
+    let _alone = alone();
+    for (key, takes) in [
+        ("()", takes::<()>()),
+        ("u64", takes::<u64>()),
+        ("u128", takes::<u128>()),
+        ("String", takes::<String>()),
+        ("[u8; 32]", takes::<[u8; 32]>()),
+        ("[u8; 256]", takes::<[u8; 256]>()),
+        ("[u8; 1024]", takes::<[u8; 1024]>()),
+    ] {
+        assert!((1..=8 << 10).contains(&takes), "{takes} bytes for {key}");
+    }
+    let large = takes::<[u8; 4096]>();
+    assert!(large < 7 * 4200, "{large} bytes for one bucket of six");
+}
+
+#[test]
 fn waiting_leaves_no_memory_behind() {
     // I8: queues belong to slots; those beyond the slots go with their entries.
     let _alone = alone();

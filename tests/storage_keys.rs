@@ -35,6 +35,45 @@ fn aliases(key: &Digest) -> Vec<Box<dyn ToKey + Send + Sync>> {
 }
 
 #[test]
+fn a_key_may_be_given_away_and_is_a_key_by_reference_too() {
+    let s = Box::new(PerKey::new(Memory::new())); // a boxed store is one
+    let key = s.save("apple").unwrap();
+    let prefix = Prefix::try_from(&key.to_string()[..5]).unwrap();
+    assert_eq!(s.load(key).unwrap(), "apple");
+    assert_eq!(s.load(&key).unwrap(), "apple");
+    assert_eq!(s.load(key.to_string()).unwrap(), "apple");
+    assert_eq!(s.load(key.to_string().as_str()).unwrap(), "apple");
+    assert_eq!(s.load(Key::Full(key)).unwrap(), "apple");
+    assert_eq!(s.expand(prefix).unwrap(), key);
+    assert_eq!(
+        Prefix::try_from("12"),
+        Err(ParseError::TooShort { digits: 2 })
+    );
+    assert_eq!(key.as_ref(), key.as_bytes());
+    assert_eq!(format!("{key:.8}"), format!("{:.8}", Prefix::from(key)));
+    assert_eq!(format!("{key:>66}|"), format!("  {key}|"));
+    s.evict(key).unwrap();
+    assert!(s.list().unwrap().is_empty());
+}
+
+#[test]
+fn digits_that_make_no_key_are_an_error_of_their_own() {
+    fn asked(name: &str) -> Result<Key, Box<dyn std::error::Error>> {
+        Ok(name.to_key()?)
+    }
+    let e = asked("abc!").unwrap_err();
+    assert_eq!(
+        e.to_string(),
+        "\"abc!\": '!' at position 3 is no hexadecimal digit"
+    );
+    assert_eq!(
+        e.source().unwrap().to_string(),
+        "'!' at position 3 is no hexadecimal digit"
+    );
+    assert!(asked("abcd").is_ok());
+}
+
+#[test]
 fn every_alias_is_the_same_key_to_every_operation() {
     on_every_stack!(|s, _memory| {
         let apple = Digest::of("apple");

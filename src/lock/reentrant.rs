@@ -111,6 +111,7 @@ impl<T: ?Sized> ReentrantLock<T> {
     ///     s.spawn(|| assert!(lock.try_lock().is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     #[inline]
     pub fn try_lock(&self) -> Option<ReentrantLockGuard<'_, T>> {
         self.acquire(Patience::No).ok().flatten()
@@ -128,6 +129,7 @@ impl<T: ?Sized> ReentrantLock<T> {
     /// });
     /// assert!(lock.try_lock_for(Duration::MAX).is_some()); // re-entrant
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<ReentrantLockGuard<'_, T>> {
         self.acquire(Patience::lasting(timeout)).ok().flatten()
     }
@@ -144,6 +146,7 @@ impl<T: ?Sized> ReentrantLock<T> {
     ///     s.spawn(|| assert!(lock.try_lock_until(deadline).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_until(&self, deadline: Instant) -> Option<ReentrantLockGuard<'_, T>> {
         self.acquire(Patience::until(deadline)).ok().flatten()
     }

@@ -272,7 +272,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// If there is no such key, if it is short and ambiguous, or malformed; if the value is corrupt, or the backend or a layer fails.
-    fn load(&self, key: &(impl ToKey + ?Sized)) -> Result<Bytes, Error>
+    fn load(&self, key: impl ToKey) -> Result<Bytes, Error>
     where
         Self: Sized,
     {
@@ -323,7 +323,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// If the key is short and ambiguous, or malformed, or the backend or a layer fails.
-    fn contains(&self, key: &(impl ToKey + ?Sized)) -> Result<bool, Error>
+    fn contains(&self, key: impl ToKey) -> Result<bool, Error>
     where
         Self: Sized,
     {
@@ -351,7 +351,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// If there is no such key, if it is short and ambiguous, or malformed, or the backend or a layer fails.
-    fn evict(&self, key: &(impl ToKey + ?Sized)) -> Result<(), Error>
+    fn evict(&self, key: impl ToKey) -> Result<(), Error>
     where
         Self: Sized,
     {
@@ -373,7 +373,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// If there is no such key, if it is ambiguous, or malformed, or the backend or a layer fails.
-    fn expand(&self, key: &(impl ToKey + ?Sized)) -> Result<Digest, Error>
+    fn expand(&self, key: impl ToKey) -> Result<Digest, Error>
     where
         Self: Sized,
     {
@@ -398,7 +398,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// As [`expand`](Self::expand).
-    fn shrink(&self, key: &(impl ToKey + ?Sized)) -> Result<Prefix, Error>
+    fn shrink(&self, key: impl ToKey) -> Result<Prefix, Error>
     where
         Self: Sized,
     {
@@ -508,7 +508,7 @@ pub trait Storage {
     /// or a layer fails.
     fn update<V, E>(
         &self,
-        key: &(impl ToKey + ?Sized),
+        key: impl ToKey,
         change: impl FnOnce(Option<Bytes>) -> Result<Option<V>, E>,
     ) -> Result<(), Error>
     where
@@ -536,7 +536,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// If there is no such key, or another value under the new one; and as [`load`](Self::load).
-    fn rename(&self, from: &(impl ToKey + ?Sized), to: &Digest) -> Result<(), Error>
+    fn rename(&self, from: impl ToKey, to: &Digest) -> Result<(), Error>
     where
         Self: Sized,
     {
@@ -564,7 +564,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// If there is no such key, or another value under it there; and as [`load`](Self::load).
-    fn transfer<T: Storage>(&self, key: &(impl ToKey + ?Sized), to: &T) -> Result<Digest, Error>
+    fn transfer<T: Storage>(&self, key: impl ToKey, to: &T) -> Result<Digest, Error>
     where
         Self: Sized,
     {

@@ -19,6 +19,7 @@ const DIGITS: usize = 2 * BYTES;
 /// assert_eq!(digits.len(), 64);
 /// assert_eq!(digits.parse(), Ok(digest));
 /// assert_eq!(digits.to_uppercase().parse(), Ok(digest)); // the same key
+/// assert_eq!(format!("{digest:.8}"), digits[..8]);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -100,6 +101,12 @@ impl From<[u8; BYTES]> for Digest {
     }
 }
 
+impl AsRef<[u8]> for Digest {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
         digest.to_string()
@@ -136,7 +143,7 @@ impl TryFrom<&str> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.pad(&blake3::Hash::from_bytes(self.0).to_hex())
     }
 }
 
@@ -253,6 +260,14 @@ impl FromStr for Prefix {
             return Err(ParseError::TooShort { digits });
         }
         Ok(Self::cut(&Digest(bytes), digits))
+    }
+}
+
+impl TryFrom<&str> for Prefix {
+    type Error = ParseError;
+
+    fn try_from(text: &str) -> Result<Self, ParseError> {
+        text.parse()
     }
 }
 

@@ -311,6 +311,21 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// A store could not be opened, for callers who have one type of error.
+///
+/// ```no_run
+/// use perkey::storage::{Error, Files, Storage};
+///
+/// fn backed_up(key: &str) -> Result<bool, Error> {
+///     Files::open("/backup")?.contains(key)
+/// }
+/// ```
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::failed(Verb::Open, None, failure)
+    }
+}
+
 impl From<std::convert::Infallible> for Failure {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}

@@ -254,36 +254,28 @@ impl<L: Layer> Storage for L {
     }
 }
 
-/// A reference to a store is one, with nothing around it.
-impl<S: Storage> Layer for &S {
-    type Inner = S;
-    type Held<'a>
-        = ()
-    where
-        Self: 'a;
+macro_rules! through {
+    ($($what:literal $t:ty);*) => {
+        $(#[doc = $what]
+        impl<S: Storage> Layer for $t {
+            type Inner = S;
+            type Held<'a>
+                = ()
+            where
+                Self: 'a;
 
-    fn inner(&self) -> &S {
-        self
-    }
+            fn inner(&self) -> &S {
+                self
+            }
 
-    fn enter(&self, _: Scope<'_>, _: Intent) -> Result<(), Failure> {
-        Ok(())
-    }
+            fn enter(&self, _: Scope<'_>, _: Intent) -> Result<(), Failure> {
+                Ok(())
+            }
+        })*
+    };
 }
-
-/// A shared store is one, with nothing around it.
-impl<S: Storage> Layer for Arc<S> {
-    type Inner = S;
-    type Held<'a>
-        = ()
-    where
-        Self: 'a;
-
-    fn inner(&self) -> &S {
-        self
-    }
-
-    fn enter(&self, _: Scope<'_>, _: Intent) -> Result<(), Failure> {
-        Ok(())
-    }
-}
+through!(
+    "A reference to a store is one, with nothing around it." &S;
+    "A shared store is one, with nothing around it." Arc<S>;
+    "A boxed store is one, with nothing around it." Box<S>
+);

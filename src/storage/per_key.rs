@@ -17,8 +17,9 @@ use std::sync::Arc;
 /// [`Error::WouldDeadlock`](crate::storage::Error::WouldDeadlock). Operations on the store as a whole (listing, the search for a prefix) take
 /// no lock.
 ///
-/// An operation inside another one that has a single key *waits* for that, whatever its thread holds: a closure on one key may use another one as long as no
-/// closure does it the other way round, or both wait for ever. Where they may cross, enter an [`operation`](crate::storage::Storage::operation) on
+/// An operation inside another one that has a single key *waits* for that, whatever its thread holds: a closure on one key may use another one as long as
+/// nobody takes the two the other way round, or both wait for ever. Another closure may; so may whatever takes several keys at once (`load_many`, `save_many`,
+/// `shrink_many`, `rename`, `transfer`), whose order is the table's. Where they may cross, enter an [`operation`](crate::storage::Storage::operation) on
 /// all keys first.
 ///
 /// ```

@@ -27,8 +27,9 @@ pub enum Intent {
 /// Which operation, for errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs)] // the methods of `Storage` by these names
+#[allow(missing_docs)] // the methods of `Storage` by these names; and to open one
 pub enum Verb {
+    Open,
     Save,
     Load,
     Contains,
@@ -46,6 +47,7 @@ pub enum Verb {
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Open => "open",
             Self::Save => "save",
             Self::Load => "load",
             Self::Contains => "contains",
@@ -87,11 +89,20 @@ impl fmt::Debug for Key {
 }
 
 /// Digits that make no key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use perkey::storage::ToKey;
+///
+/// let wrong = "12x4".to_key().unwrap_err();
+/// assert_eq!(wrong.to_string(), "\"12x4\": 'x' at position 2 is no hexadecimal digit");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key:?}: {why}")]
 pub struct BadKey {
     /// What was asked for.
     pub key: String,
     /// What is wrong with it.
+    #[source]
     pub why: ParseError,
 }
 

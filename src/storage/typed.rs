@@ -1,6 +1,6 @@
 //! [`Typed`]: values of a type of one's own instead of bytes.
 
-use crate::storage::{BoxError, Bytes, Digest, Error, Key, Storage, ToKey, Verb};
+use crate::storage::{BadKey, BoxError, Bytes, Digest, Error, Key, Storage, ToKey, Verb};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 use std::fmt;
@@ -84,8 +84,9 @@ impl<S: Storage, T: Serialize + DeserializeOwned> Typed<S, T> {
     ///
     /// # Errors
     /// As there; and [`Error::Encoding`] if what is stored is no `T`.
-    pub fn load(&self, key: &(impl ToKey + ?Sized)) -> Result<T, Error> {
-        decode(Verb::Load, key, &self.store.load(key)?)
+    pub fn load(&self, key: impl ToKey) -> Result<T, Error> {
+        let asked = key.to_key();
+        decode(Verb::Load, &asked, &self.store.load(key)?)
     }
 
     /// See [`Storage::get_or_insert_with`].
@@ -101,7 +102,7 @@ impl<S: Storage, T: Serialize + DeserializeOwned> Typed<S, T> {
             let value = make().map_err(Into::into)?;
             serde_json::to_vec(&value).map_err(BoxError::from)
         })?;
-        decode(Verb::GetOrInsertWith, key, &json)
+        decode(Verb::GetOrInsertWith, &key.to_key(), &json)
     }
 
     /// See [`Storage::update`].
@@ -110,7 +111,7 @@ impl<S: Storage, T: Serialize + DeserializeOwned> Typed<S, T> {
     /// As there. What is stored but no `T`, and what `change` returns but cannot be serialized, is the closure's failure.
     pub fn update<E: Into<BoxError>>(
         &self,
-        key: &(impl ToKey + ?Sized),
+        key: impl ToKey,
         change: impl FnOnce(Option<T>) -> Result<Option<T>, E>,
     ) -> Result<(), Error> {
         self.store.update(key, |old| {
@@ -132,13 +133,13 @@ fn encode<T: Serialize>(verb: Verb, key: Option<Digest>, value: &T) -> Result<Ve
 
 fn decode<T: DeserializeOwned>(
     verb: Verb,
-    key: &(impl ToKey + ?Sized),
+    asked: &Result<Key, BadKey>,
     json: &Bytes,
 ) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(|e| Error::Encoding {
         verb,
-        key: match key.to_key() {
-            Ok(Key::Full(key)) => Some(key),
+        key: match asked {
+            Ok(Key::Full(key)) => Some(*key),
             _ => None,
         },
         source: e.into(),

@@ -95,6 +95,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///
     /// # Panics
     /// If the key's code panics.
+    #[must_use = "what was taken is released when it is dropped"]
     #[inline]
     pub fn try_lock<Q>(&self, key: &Q) -> Option<KeyGuard<'_, K>>
     where
@@ -119,6 +120,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///     s.spawn(|| assert!(table.try_lock_for(&1, Duration::from_millis(1)).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_for<Q>(&self, key: &Q, timeout: Duration) -> Option<KeyGuard<'_, K>>
     where
         K: Borrow<Q>,
@@ -143,6 +145,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///     s.spawn(|| assert!([1, 1].iter().all(|key| table.try_lock_until(key, deadline).is_none())));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_until<Q>(&self, key: &Q, deadline: Instant) -> Option<KeyGuard<'_, K>>
     where
         K: Borrow<Q>,
@@ -154,7 +157,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     }
 
     /// Like [`lock`](Self::lock), for a borrowed form that does not know how to become a `K`: `make` is called, at most once,
-    /// if no entry is there.
+    /// if no entry is there. An idle key may still be: then nothing is made, and nothing compared.
     ///
     /// # Errors
     /// If the key that was made differs from the one that was asked for.
@@ -167,15 +170,19 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     /// use std::sync::Arc;
     ///
     /// let table = LockTable::<Arc<str>>::new();
-    /// let guard = table.lock_with("apple", |k| Arc::from(k)).unwrap();
+    /// let guard = table.lock_with("apple", Arc::from).unwrap();
     /// assert_eq!(&**guard.key(), "apple");
     /// assert_eq!(&*table.lock_with("pear", |_| Arc::from("plum")).unwrap_err().made, "plum");
     /// ```
-    pub fn lock_with<Q, F>(&self, key: &Q, make: F) -> Result<KeyGuard<'_, K>, KeyMismatch<K>>
+    pub fn lock_with<'q, Q, F>(
+        &self,
+        key: &'q Q,
+        make: F,
+    ) -> Result<KeyGuard<'_, K>, KeyMismatch<K>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
-        F: FnOnce(&Q) -> K,
+        F: FnOnce(&'q Q) -> K,
     {
         match self.acquire(key, Patience::ENDLESS, Made::new(key, make)) {
             Ok(Some(guard)) => Ok(guard),

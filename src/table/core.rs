@@ -14,17 +14,14 @@ use crate::table::guard::{Hold, KeyGuard};
 use crate::table::observer::Observers;
 use crate::table::segment::Segments;
 use crossbeam_utils::CachePadded;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
 /// Slots of a bucket. With the stamp, the chain and the hashes in the first cache line, six entries of a `u64` key fill
 /// four lines.
 pub(super) const SLOTS: usize = if cfg!(perkey_loom) { 2 } else { 6 };
-/// Buckets of a table of default capacity: 8 KiB for a key of 8 bytes.
-pub(super) const DEFAULT_BUCKETS: usize = if cfg!(any(perkey_loom, perkey_shuttle)) {
-    1
-} else {
-    32
-};
+/// The first array of a table of default capacity, in bytes: 32 buckets for a key of 8 bytes, fewer for a larger one, but at least one.
+const DEFAULT_BYTES: usize = 8 << 10;
 
 /// The word of a slot that one thread holds and nobody else looks at.
 const HELD: u64 = word::MEMBER | word::LOCKED | USER;
@@ -81,7 +78,21 @@ unsafe impl<K: Send> Send for Core<K> {}
 // (`K: Send`). All else in it is atomic.
 unsafe impl<K: Send + Sync> Sync for Core<K> {}
 
+// A panic in foreign code leaves nothing half done (I9).
+impl<K: RefUnwindSafe> UnwindSafe for Core<K> {}
+impl<K: RefUnwindSafe> RefUnwindSafe for Core<K> {}
+
 impl<K> Core<K> {
+    /// Of default capacity.
+    pub(super) fn small() -> Self {
+        let buckets = DEFAULT_BYTES / size_of::<CachePadded<Bucket<K>>>();
+        Self::new(if cfg!(any(perkey_loom, perkey_shuttle)) || buckets == 0 {
+            1
+        } else {
+            1 << buckets.ilog2()
+        })
+    }
+
     /// At least one bucket; a power of two.
     pub(super) fn new(buckets: usize) -> Self {
         Self {

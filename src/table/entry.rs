@@ -12,6 +12,7 @@ use crate::table::core::{Core, Junk};
 use crate::table::guard::{Hold, KeyGuard};
 use crate::table::Want;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::RefUnwindSafe;
 use std::ptr::NonNull;
 
 /// Invariant: `key` is initialised exactly in the phases *ready* and *member*, and while a `Claim` says so.
@@ -28,6 +29,9 @@ pub(super) enum Met<'t, K> {
     /// A passing reference.
     Passing(Pass<'t, K>),
 }
+
+// See `Core`.
+impl<K: RefUnwindSafe> RefUnwindSafe for Entry<K> {}
 
 impl<K> Entry<K> {
     pub(super) fn new() -> Self {

@@ -141,6 +141,7 @@ impl<'t, K> KeyLock<'t, K> {
     ///     s.spawn(|| assert!(handle.try_lock().is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock(&self) -> Option<KeyGuard<'t, K>> {
         self.acquire(Patience::No).ok().flatten()
     }
@@ -157,6 +158,7 @@ impl<'t, K> KeyLock<'t, K> {
     ///     s.spawn(|| assert!(handle.try_lock_for(Duration::from_millis(1)).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<KeyGuard<'t, K>> {
         self.acquire(Patience::lasting(timeout)).ok().flatten()
     }
@@ -174,6 +176,7 @@ impl<'t, K> KeyLock<'t, K> {
     ///     s.spawn(|| assert!(handle.try_lock_until(deadline).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_until(&self, deadline: Instant) -> Option<KeyGuard<'t, K>> {
         self.acquire(Patience::until(deadline)).ok().flatten()
     }
@@ -206,6 +209,7 @@ impl<'t, K> KeyLock<'t, K> {
     /// drop(handle);
     /// assert!(table.is_empty()); // the weak one does not count
     /// ```
+    #[must_use]
     pub fn downgrade(&self) -> WeakKeyLock<'t, K> {
         WeakKeyLock {
             core: self.hold.core,
@@ -265,6 +269,7 @@ impl<'t, K> WeakKeyLock<'t, K> {
     ///
     /// # Panics
     /// If the references on the key are at their end.
+    #[must_use = "a handle keeps the key's lock alive only as long as it lives"]
     pub fn upgrade(&self) -> Option<KeyLock<'t, K>> {
         self.core.revive(self.hash, self.life).map(|hold| KeyLock {
             hold,

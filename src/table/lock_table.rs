@@ -1,6 +1,6 @@
 //! The table as a whole: what it is made of, how large it is, who watches it.
 
-use crate::table::core::{Core, DEFAULT_BUCKETS, SLOTS};
+use crate::table::core::{Core, SLOTS};
 use crate::table::observer::Observer;
 use crate::RandomState;
 use std::fmt;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// what the key owns on the heap, is kept for the next key in its place: at most as many as [`capacity`](Self::capacity).
 /// [`shrink_to_fit`](Self::shrink_to_fit) drops them.
 ///
-/// `Send` iff `K: Send` (and `S: Send`), `Sync` iff `K: Send + Sync` (and `S: Sync`).
+/// `Send` iff `K: Send` (and `S: Send`), `Sync` iff `K: Send + Sync` (and `S: Sync`); unwind safe iff `K` and `S` are behind a reference.
 ///
 /// ```
 /// use perkey::LockTable;
@@ -43,7 +43,7 @@ pub struct LockTable<K, S = RandomState> {
 }
 
 impl<K> LockTable<K> {
-    /// An empty table of default capacity, with a fast seeded hasher.
+    /// An empty table of default capacity, with a fast seeded hasher: at most 8 KiB (or six keys, where these take more), and it grows.
     ///
     /// ```
     /// let table = perkey::LockTable::<u64>::new();
@@ -85,7 +85,7 @@ impl<K, S> LockTable<K, S> {
     /// ```
     pub fn with_hasher(hasher: S) -> Self {
         Self {
-            core: Core::new(DEFAULT_BUCKETS),
+            core: Core::small(),
             hasher,
         }
     }
@@ -173,8 +173,8 @@ impl<K, S> LockTable<K, S> {
         self.len() == 0
     }
 
-    /// Drops idle keys and the memory that is kept for them. Lock-free; keys that are alive stay. What other threads may still
-    /// be looking at is freed a little later.
+    /// Drops idle keys and the memory that is kept for them, but for what the table was made with. Lock-free; keys that are alive stay. What other
+    /// threads may still be looking at is freed a little later.
     ///
     /// ```
     /// use perkey::LockTable;

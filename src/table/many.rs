@@ -237,6 +237,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///
     /// # Panics
     /// If the keys' code or the iterator panics.
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_many<'q, Q>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,
@@ -262,6 +263,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///     s.spawn(|| assert!(table.try_lock_many_for([&2, &1], Duration::from_millis(1)).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_many_for<'q, Q>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,
@@ -288,6 +290,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///     s.spawn(|| assert!(table.try_lock_many_until([&2, &1], deadline).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_many_until<'q, Q>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,

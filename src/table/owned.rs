@@ -53,6 +53,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///     s.spawn(|| assert!(table.try_lock_owned(&1).is_none() && table.try_lock_owned(&2).is_some()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_owned<Q>(self: &Arc<Self>, key: &Q) -> Option<OwnedKeyGuard<K, S>>
     where
         K: Borrow<Q>,
@@ -73,6 +74,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     ///     s.spawn(|| assert!(table.try_lock_for_owned(&1, Duration::from_millis(1)).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_for_owned<Q>(
         self: &Arc<Self>,
         key: &Q,

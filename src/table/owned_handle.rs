@@ -91,6 +91,7 @@ impl<K, S> OwnedKeyLock<K, S> {
     ///     s.spawn(|| assert!(handle.try_lock().is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock(&self) -> Option<OwnedKeyGuard<K, S>> {
         self.take(Patience::No)
     }
@@ -107,6 +108,7 @@ impl<K, S> OwnedKeyLock<K, S> {
     ///     s.spawn(|| assert!(handle.try_lock_for(Duration::from_millis(1)).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<OwnedKeyGuard<K, S>> {
         self.take(Patience::lasting(timeout))
     }
@@ -124,6 +126,7 @@ impl<K, S> OwnedKeyLock<K, S> {
     ///     s.spawn(|| assert!(handle.try_lock_until(deadline).is_none()));
     /// });
     /// ```
+    #[must_use = "what was taken is released when it is dropped"]
     pub fn try_lock_until(&self, deadline: Instant) -> Option<OwnedKeyGuard<K, S>> {
         self.take(Patience::until(deadline))
     }
@@ -173,6 +176,7 @@ impl<K, S> OwnedKeyLock<K, S> {
     /// assert!(weak.upgrade().is_none() && table.is_empty()); // the handle is gone
     /// assert_eq!(Arc::strong_count(&table), 1);
     /// ```
+    #[must_use]
     pub fn downgrade(&self) -> OwnedWeakKeyLock<K, S> {
         OwnedWeakKeyLock {
             life: self.hold().life(),
@@ -243,6 +247,7 @@ impl<K, S> OwnedWeakKeyLock<K, S> {
     ///
     /// # Panics
     /// If the references on the key are at their end.
+    #[must_use = "a handle keeps the key's lock alive only as long as it lives"]
     pub fn upgrade(&self) -> Option<OwnedKeyLock<K, S>> {
         let table = self.table.upgrade()?;
         let entry = table.core.revive(self.hash, self.life)?.into_entry();

@@ -62,7 +62,7 @@ impl<'q, Q: ?Sized, K, F> Made<'q, Q, K, F> {
     }
 }
 
-impl<K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&Q) -> K> Source<K> for Made<'_, Q, K, F> {
+impl<'q, K: Borrow<Q>, Q: Eq + ?Sized, F: FnOnce(&'q Q) -> K> Source<K> for Made<'q, Q, K, F> {
     const PREPARES: bool = true;
 
     fn prepare(&mut self) -> Result<(), K> {
