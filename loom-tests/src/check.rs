@@ -231,7 +231,7 @@ pub(crate) fn check(checker: &Checker, full: bool, tally: &mut Tally) {
                 tally.good();
             }
             End::Failed(text) => tally.fault(&format!("{file}::{name}\n{text}")),
-            End::TooLong => tally.fault(&format!("{file}::{name} took longer than {LIMIT:?}")),
+            End::Stopped(why) => tally.fault(&format!("{file}::{name} {why}")),
         }
     });
     each(checker.twins, |twin| {
@@ -247,7 +247,7 @@ pub(crate) fn check(checker: &Checker, full: bool, tally: &mut Tally) {
                 tally.good();
             }
             End::Passed(_) => tally.fault(&format!("{mutant} survived {file}::{test}")),
-            End::TooLong => tally.fault(&format!("{mutant} did not fail {file}::{test} in time")),
+            End::Stopped(why) => tally.fault(&format!("{mutant}: {file}::{test} {why}")),
         }
     });
 }

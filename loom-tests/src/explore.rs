@@ -47,7 +47,7 @@ pub(crate) fn prove(fast: bool, tally: &mut Tally) {
                 );
             }
             End::Failed(text) => tally.fault(&format!("{file}::{name}\n{text}")),
-            End::TooLong => tally.fault(&format!("{file}::{name} took longer than {LIMIT:?}")),
+            End::Stopped(why) => tally.fault(&format!("{file}::{name} {why}")),
         }
     });
     println!("| scenario | threads | preemption bound | executions | seconds | invariants |\n|---|---|---|---|---|---|");

@@ -221,7 +221,7 @@ fn weaken(job: &Job, reaching: &[(Duration, Test)]) -> Outcome {
                     done.insert(&test.name);
                 }
             }
-            End::TooLong => {
+            End::Stopped(_) => {
                 done.insert(&test.name);
             }
         }

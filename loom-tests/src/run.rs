@@ -2,7 +2,7 @@
 
 use crate::check::Checker;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,8 @@ pub(crate) fn tests(checker: &Checker) -> Option<Vec<Test>> {
 pub(crate) enum End {
     Passed(String),
     Failed(String),
-    TooLong,
+    /// It took too long, or somebody else put an end to it. Says nothing of what was tested.
+    Stopped(String),
 }
 
 /// The variables that steer a test; set by the runner only.
@@ -126,9 +127,12 @@ pub(crate) fn run(test: &Test, env: &[(&str, String)], limit: Duration) -> End {
         .map(|r| String::from_utf8_lossy(&r.join().unwrap_or_default()).into_owned())
         .collect();
     match status {
-        None => End::TooLong,
-        Some(true) => End::Passed(text),
-        Some(false) => End::Failed(text),
+        None => End::Stopped(format!("took longer than {limit:?}")),
+        Some(status) if status.success() => End::Passed(text),
+        Some(status) => match killed(status) {
+            Some(signal) => End::Stopped(format!("was killed from outside, by signal {signal}")),
+            None => End::Failed(text),
+        },
     }
 }
 
@@ -142,12 +146,12 @@ fn reader(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::Joi
     })
 }
 
-/// Did it go well? `None`: it took too long.
-fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
+/// How it ended. `None`: it took too long.
+fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let began = Instant::now();
     loop {
         match child.try_wait() {
-            Ok(Some(status)) => return Some(status.success()),
+            Ok(Some(status)) => return Some(status),
             Ok(None) if began.elapsed() < limit => std::thread::sleep(Duration::from_millis(5)),
             _ => {
                 let _ = child.kill();
@@ -156,6 +160,15 @@ fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
             }
         }
     }
+}
+
+/// The signal, if it is one that a process does not get by its own fault: from a user, a limit, or a machine that is out of memory.
+fn killed(status: ExitStatus) -> Option<i32> {
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status)
+        .filter(|signal| [1, 2, 9, 15, 24].contains(signal)); // HUP, INT, KILL, TERM, XCPU
+    #[cfg(not(unix))]
+    return None;
 }
 
 /// What a test said of itself: the lines that begin with its name.
@@ -202,4 +215,26 @@ pub(crate) fn each<T: Sync>(items: &[T], f: impl Fn(&T) + Sync) {
             });
         }
     });
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_somebody_kills_has_not_failed_by_itself() {
+        let ended = |script| {
+            let mut shell = Command::new("sh");
+            killed(
+                shell
+                    .args(["-c", script])
+                    .status()
+                    .expect("there is a shell"),
+            )
+        };
+        assert_eq!(ended("kill -TERM $$"), Some(15));
+        assert_eq!(ended("kill -KILL $$"), Some(9));
+        assert_eq!(ended("kill -ABRT $$"), None); // as a failed assertion or a broken heap does
+        assert_eq!(ended("exit 101"), None);
+    }
 }
