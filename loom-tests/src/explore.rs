@@ -1,14 +1,10 @@
 //! `cargo prove explore`: runs every loom model at its highest bound (with `--fast`, at CI's) and prints one table.
 
-use crate::check::{Shared, Tally, LOOM};
+use crate::check::{Shared, Tally, LONG, LOOM};
 use crate::cite;
 use crate::run::{each, run, said, tests, End};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
-
-/// For one scenario at its highest bound, on a machine that does other things, too. A run that reaches it is a fault, not a pass.
-const LIMIT: Duration = Duration::from_hours(2);
 
 pub(crate) fn prove(fast: bool, tally: &mut Tally) {
     let tally = Shared::new(tally);
@@ -23,7 +19,7 @@ pub(crate) fn prove(fast: bool, tally: &mut Tally) {
     let rows: Mutex<BTreeMap<(String, String), String>> = Mutex::default();
     each(&tests, |test| {
         let (file, name) = (&test.file, &test.name);
-        match run(test, &env, LIMIT) {
+        match run(test, &env, LONG) {
             End::Passed(text) => {
                 let said = said(test, &text);
                 let mut words = said.split(", ");

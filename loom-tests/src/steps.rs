@@ -48,6 +48,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step("the ends of the counts", "--cfg perkey_mutant --cfg perkey_small", "small", &["test", "--release", "-p", "perkey", "--test", "widths"]),
     Step("clippy of the build that counts", COUNT, "count", &["clippy", "-p", "perkey", "--no-default-features", "--test", "counts", "--", "-D", "warnings"]),
     Step("accesses and cache lines", COUNT, "count", &["test", "-p", "perkey", "--no-default-features", "--test", "counts"]),
+    Step("the runner of the models", "", "", &["test", "--release", "-p", "loom-tests", "--bins"]),
     Step("fuzz targets", "", "", FUZZ),
     Step("fuzz targets with planted bugs", "--cfg perkey_mutant", "threads", FUZZ),
     Step("fuzz targets under shuttle", SHUTTLE, "shuttle", FUZZ),

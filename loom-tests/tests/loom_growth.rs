@@ -58,7 +58,7 @@ fn release(w: &World, guard: Guard) {
 /// I1, I2: insert against growth: one goes to the chain of the first array, or finds the first segment; the other has made that and inserts there.
 #[test]
 fn try_c_against_grow_try_c() {
-    explore("try_c_against_grow_try_c", bounds(2, 7), || {
+    explore("try_c_against_grow_try_c", bounds(2, 8), || {
         leave_out_epoch();
         let (world, _kept) = world(0);
         two(&world, |w| try_(w, C), grow_try_c);
@@ -115,7 +115,7 @@ fn release_c_against_grow_try_c() {
 /// I1, I2: lookup against draining: an idle key is taken out of the older segment while it is asked for.
 #[test]
 fn try_c_against_tend_try_c() {
-    explore("try_c_against_tend_try_c", bounds(2, 6), || {
+    explore("try_c_against_tend_try_c", bounds(2, 7), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         try_(&world, C);
@@ -135,7 +135,7 @@ fn try_c_against_tend_try_c() {
 /// I1: the key's last holder in an older segment tends to that, and so does who asks for the key next and finds the bucket drained by either.
 #[test]
 fn release_c_tend_against_tend_try_c() {
-    explore("release_c_tend_against_tend_try_c", bounds(2, 7), || {
+    explore("release_c_tend_against_tend_try_c", bounds(2, 8), || {
         leave_out_epoch();
         let (world, _kept) = world(1);
         let c = world.table.lock_owned(&C);
@@ -326,7 +326,7 @@ fn release_chained_c_against_tend() {
 /// I2, I7: a node is to be linked into the chain of a segment that is drained: it comes too late, and goes to the newer one.
 #[test]
 fn try_chained_c_against_grow_tend() {
-    explore("try_chained_c_against_grow_tend", bounds(1, 2), || {
+    explore("try_chained_c_against_grow_tend", bounds(1, 1), || {
         let (world, _kept) = world(1);
         let slots = [D, C1].map(|key| world.table.lock_owned(&key));
         two(

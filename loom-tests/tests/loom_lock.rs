@@ -144,7 +144,7 @@ fn timeout_against_grant() {
 /// I6: of two waiters one times out while the release is on its way: the other must run all the same.
 #[test]
 fn timeout_against_unlock_against_lock() {
-    explore("timeout_against_unlock_against_lock", bounds(3, 4), || {
+    explore("timeout_against_unlock_against_lock", bounds(3, 5), || {
         use_time();
         let l = lock();
         let guard = l.lock();

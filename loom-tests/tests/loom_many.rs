@@ -113,7 +113,7 @@ fn holding_b_many_ab_against_many_ab() {
 /// M3: nor one that holds a later key and does not ask for it.
 #[test]
 fn holding_b_many_a_against_many_ab() {
-    explore("holding_b_many_a_against_many_ab", bounds(4, 5), || {
+    explore("holding_b_many_a_against_many_ab", bounds(4, 7), || {
         let (world, _handles) = world(B);
         two(
             &world,
@@ -134,7 +134,7 @@ fn holding_b_many_a_against_many_ab() {
 /// M2: a thread that holds the earlier key may wait for the later one, and gets it.
 #[test]
 fn holding_a_many_ba_against_many_ba() {
-    explore("holding_a_many_ba_against_many_ba", bounds(4, 5), || {
+    explore("holding_a_many_ba_against_many_ba", bounds(4, 7), || {
         let (world, _handles) = world(B);
         two(
             &world,

@@ -31,11 +31,11 @@ sequences! {
     /// I2, I4: two threads make different entries.
     try_a_try_b ALL, try_all: [A], [B];
     /// I1, I2: an idle entry is revived, or found in use.
-    try_aa_try_a bounds(7, 12), try_all: [A, A], [A];
+    try_aa_try_a bounds(7, 14), try_all: [A, A], [A];
     /// I1, I2: and taken over in the end.
-    try_aab_try_a bounds(4, 6), try_all: [A, A, B], [A];
+    try_aab_try_a bounds(4, 8), try_all: [A, A, B], [A];
     /// I1, I2, I7: the entry is taken over while the key is looked for, and comes back elsewhere.
-    try_ab_try_a bounds(5, 9), try_all: [A, B], [A];
+    try_ab_try_a bounds(5, 11), try_all: [A, B], [A];
     /// I1, I2, I7: both threads take over, one of them what the other looks for.
     try_ab_try_ca bounds(3, 6), try_all: [A, B], [C, A];
     /// I4, I7: taken over while a key with the same hash is looked for.
@@ -43,11 +43,11 @@ sequences! {
     /// I1, I2: three keys in two slots, in opposite directions.
     try_abc_try_ba bounds(2, 3), try_all: [A, B, C], [B, A];
     /// I1, I2, I6: as `try_aab_try_a`, waiting.
-    lock_aab_lock_a bounds(4, 6), lock_all: [A, A, B], [A];
+    lock_aab_lock_a bounds(4, 8), lock_all: [A, A, B], [A];
     /// I1, I2, I6: as `try_ab_try_a`, waiting.
-    lock_ab_lock_a bounds(5, 9), lock_all: [A, B], [A];
+    lock_ab_lock_a bounds(5, 10), lock_all: [A, B], [A];
     /// I1, I2, I6: as `try_ab_try_ca`, waiting.
-    lock_ab_lock_ca bounds(3, 5), lock_all: [A, B], [C, A];
+    lock_ab_lock_ca bounds(3, 6), lock_all: [A, B], [C, A];
     /// I4, I6: as `try_ab_try_a1`, waiting.
     lock_ab_lock_a1 bounds(2, 4), lock_all: [A, B], [A1];
     /// I1, I2, I6: as `try_abc_try_ba`, waiting.
