@@ -258,7 +258,7 @@ fn a_grown_table() {
     std::thread::scope(|s| {
         s.spawn(|| {
             drop(table.lock(&key[0]));
-            row("| grown table, new key: lock, unlock | 31 | 4 | 3 | 0 | 2 | 2 | 2 |", || {
+            row("| grown table, new key: lock, unlock | 32 | 4 | 3 | 0 | 2 | 2 | 2 |", || {
                 table.lock(&key[1])
             });
             for _ in 2..15 {
@@ -291,13 +291,13 @@ fn a_table_that_has_grown_twice() {
             let new = |at| of_bucket(at).nth(100).unwrap();
             drop(table.lock(&new(16))); // the thread's first
             let (a, b) = (KEYS.start + 280, new(20));
-            row("| grown twice, key of the older segment, first look behind: lock, unlock | 48 | 3 | 4 | 1 | 2 | 3 | 4 |", || {
+            row("| grown twice, key of the older segment, first look behind: lock, unlock | 49 | 3 | 4 | 1 | 2 | 3 | 4 |", || {
                 table.lock(&a)
             });
             row("| grown twice, key of the older segment: lock, unlock | 25 | 2 | 3 | 0 | 1 | 1 | 5 |", || {
                 table.lock(&a)
             });
-            row("| grown twice, new key, first look behind: lock, unlock | 46 | 5 | 4 | 0 | 2 | 4 | 3 |", || {
+            row("| grown twice, new key, first look behind: lock, unlock | 47 | 5 | 4 | 0 | 2 | 4 | 3 |", || {
                 table.lock(&b)
             });
             row("| grown twice, resident key: lock, unlock | 19 | 2 | 3 | 0 | 1 | 1 | 4 |", || {

@@ -326,7 +326,7 @@ fn strings_beyond_the_slots_are_freed_with_their_entries() {
     let before = live();
     let big = "x".repeat(1 << 20);
     let guard = t.lock(big.as_str());
-    assert!(live() - before >= 2 << 20);
+    assert!(live() - before >= (2 << 20) - NOISE); // the epoch may free for others meanwhile
     drop((guard, big));
     assert!(live() - before < 64 * KIB);
     drop(held);

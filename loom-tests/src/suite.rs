@@ -247,6 +247,8 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("closed_without_help", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
     twin("table/chain.rs close.1 success", "loom_growth", "release_chained_c_tend_against_tend_try_c", 2),
     twin("table/grow.rs drain.2 success", "loom_growth", "release_c_tend_against_tend_try_c", 2),
+    twin("retire_now", "loom_growth", "release_chained_c_against_try_c", 2),
+    twin("dead_node_met", "loom_growth", "release_noted_c_against_try_c", 2),
     twin("segment_freed_at_once", "loom_growth", "look_against_tend_and_free", 2),
     twin("segment_freed_at_once", "loom_growth", "shrink_against_try_c", 2),
     twin("drained_while_alive", "loom_growth", "release_c_against_grow_try_c", 2),

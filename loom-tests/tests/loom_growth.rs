@@ -194,6 +194,29 @@ fn release_chained_c_behind_f_against_try_c() {
     });
 }
 
+/// I1, I7: the key is in the chain of the newest segment, and found there by the short path, while its last holder lets go of it and its node goes.
+#[test]
+fn release_chained_c_against_try_c() {
+    explore("release_chained_c_against_try_c", all_in_full(3), || {
+        let (world, _kept, c) = chained_c(C1);
+        two(&world, |w| release(w, c), |w| try_(w, C));
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I1, I7: the key is in the chain of an older segment, as is written down: the short path finds it there, or nothing any more.
+#[test]
+fn release_noted_c_against_try_c() {
+    explore("release_noted_c_against_try_c", ALL, || {
+        leave_out_epoch();
+        let (world, _kept, c) = chained_c(C1);
+        world.table.grow(1);
+        try_(&world, F); // writes down what is behind
+        two(&world, |w| release(w, c), |w| try_(w, C));
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
 /// I1: a key's slot is being taken over in a segment that becomes an older one: who writes down what is there finds the new key's hash, and takes the
 /// old key elsewhere.
 #[test]

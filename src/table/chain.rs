@@ -186,6 +186,12 @@ impl<K> Chain<K> {
         })
     }
 
+    /// The entry of the first node with this hash, under `pin`. Nothing follows from there being none.
+    pub(super) fn find(&self, pin: &Pin, hash: u64) -> Option<NonNull<Entry<K>>> {
+        let node = self.iter(pin).find(|node| node.hash == hash)?;
+        Some(NonNull::from(node).cast()) // of the whole node, as in `walk`
+    }
+
     /// Promotes the publication number `seq` if it is still waiting for it.
     pub(super) fn promote(&self, seq: u64) {
         let pin = epoch::pin();

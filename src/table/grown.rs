@@ -23,6 +23,7 @@ use crate::table::guard::KeyGuard;
 use crate::table::search::{Query, Stand, Visited};
 use crate::table::segment::View;
 use crate::table::source::{Ready, Source};
+use std::iter;
 use std::ptr::NonNull;
 
 /// What is there to insert.
@@ -51,7 +52,8 @@ impl Look {
 }
 
 impl<K> Core<K> {
-    /// `first_try` for who has found the bucket of the first array closed: the key is in the newest segment, or in the only other one where it may be.
+    /// `first_try` for who has found the bucket of the first array closed: the key is in the newest segment, or in
+    /// another one where it may be, in a slot or in the chain.
     #[inline(never)]
     pub(super) fn first_try_grown(
         &self,
@@ -62,23 +64,36 @@ impl<K> Core<K> {
         self.tend_now_and_then();
         let view = self.segments.view()?;
         let newest = view.segment(0);
-        let mut bucket = newest.array.bucket(hash);
+        let bucket = newest.array.bucket(hash);
         prefetch(bucket);
         let older = match newest.behind.of(&newest.array, hash) {
-            Older::At(distance) => view.find(newest.number() - distance),
-            _ => None,
+            Older::At(distance) => view
+                .find(newest.number() - distance)
+                .map_or(0..0, |at| at..at + 1),
+            Older::Anywhere => 1..view.len(),
+            Older::Unknown | Older::Nowhere => 0..0,
         };
-        let older = older.map(|at| view.bucket(at, hash));
-        if let Some(older) = older {
-            prefetch(older); // while we wait for the other one
+        // While we wait for the first one.
+        if older.len() == 1 {
+            prefetch(view.bucket(older.start, hash));
+        } else {
+            let buckets = older.clone().map(|at| view.bucket(at, hash));
+            buckets.for_each(|bucket| prefetch(&bucket.hashes));
         }
-        let mut slots = bucket.having(hash);
-        if slots == 0 {
-            bucket = older?;
-            slots = bucket.having(hash);
+        let (mut at, mut slots) = (bucket, bucket.having(hash));
+        for place in older.clone() {
+            if slots != 0 {
+                break;
+            }
+            at = view.bucket(place, hash);
+            slots = at.having(hash);
         }
-        let entry = bucket.entries.get(slots.trailing_zeros() as usize)?;
-        let entry = NonNull::from(entry);
+        let entry = match at.entries.get(slots.trailing_zeros() as usize) {
+            Some(entry) => NonNull::from(entry),
+            None => iter::once(bucket)
+                .chain(older.map(|at| view.bucket(at, hash)))
+                .find_map(|bucket| bucket.chain.find(view.pin(), hash))?,
+        };
         // SAFETY: in the view; after that, the reference keeps it.
         let pass = unsafe { Entry::pass(self, entry) }?;
         drop(view); // foreign code
