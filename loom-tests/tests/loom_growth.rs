@@ -71,7 +71,7 @@ fn try_c_against_grow_try_c() {
 fn try_c_in_a_segment_against_grow_try_c() {
     explore(
         "try_c_in_a_segment_against_grow_try_c",
-        bounds(2, 5),
+        bounds(2, 6),
         || {
             leave_out_epoch();
             let (world, _kept) = world(1);
