@@ -58,6 +58,9 @@ pub(crate) fn tests(checker: &Checker) -> Option<Vec<Test>> {
         let Some((_, rest)) = line.split_once("\"executable\":\"") else {
             continue;
         };
+        if line.contains("\"kind\":[\"bin\"]") {
+            continue; // the runner's own tests
+        }
         let binary = PathBuf::from(rest.split('"').next()?);
         let stem = binary.file_stem()?.to_string_lossy().into_owned();
         let file = stem

@@ -58,7 +58,7 @@ fn release(w: &World, guard: Guard) {
 /// I1, I2: insert against growth: one goes to the chain of the first array, or finds the first segment; the other has made that and inserts there.
 #[test]
 fn try_c_against_grow_try_c() {
-    explore("try_c_against_grow_try_c", bounds(2, 8), || {
+    explore("try_c_against_grow_try_c", bounds(2, 9), || {
         leave_out_epoch();
         let (world, _kept) = world(0);
         two(&world, |w| try_(w, C), grow_try_c);
@@ -84,7 +84,7 @@ fn try_c_in_a_segment_against_grow_try_c() {
 /// I1, I2: growth against growth: both put a segment in front and insert the same key.
 #[test]
 fn grow_try_c_against_grow_try_c() {
-    explore("grow_try_c_against_grow_try_c", bounds(2, 5), || {
+    explore("grow_try_c_against_grow_try_c", bounds(2, 6), || {
         leave_out_epoch();
         let (world, _kept) = world(0);
         two(&world, grow_try_c, grow_try_c);
@@ -149,7 +149,7 @@ fn release_c_tend_against_tend_try_c() {
 fn release_chained_c_tend_against_tend_try_c() {
     explore(
         "release_chained_c_tend_against_tend_try_c",
-        bounds(3, 4),
+        bounds(3, 6),
         || {
             leave_out_epoch();
             let (world, _kept, c) = chained_c(C1);

@@ -190,7 +190,7 @@ fn serializing_list_update_a() {
 /// S2: one operation at a time on a key: no update is lost.
 #[test]
 fn per_key_update_a_update_a() {
-    explore("per_key_update_a_update_a", bounds(5, 6), || {
+    explore("per_key_update_a_update_a", all_in_full(5), || {
         let store = race(
             PerKey::new(Tiny::new(false)),
             |s| s.update(&A, count).unwrap(),
@@ -247,7 +247,7 @@ fn serializing_nested_update_a() {
 /// S2, S4: operations inside operations do not wait for themselves.
 #[test]
 fn per_key_nested_update_a() {
-    explore("per_key_nested_update_a", bounds(5, 6), || {
+    explore("per_key_nested_update_a", bounds(5, 9), || {
         let store = PerKey::new(Tiny::new(false));
         let store = race(store, nested, |s| s.update(&A, count).unwrap());
         assert_eq!(value(&*store, &A), 3);
@@ -258,7 +258,7 @@ fn per_key_nested_update_a() {
 /// S5: a value is made once, however many ask.
 #[test]
 fn get_or_insert_a_get_or_insert_a() {
-    explore("get_or_insert_a_get_or_insert_a", bounds(5, 6), || {
+    explore("get_or_insert_a_get_or_insert_a", all_in_full(5), || {
         let made = Arc::new(AtomicUsize::new(0));
         let (here, there) = (made.clone(), made.clone());
         let get = |s: &PerKey<Tiny>, made: &AtomicUsize| {
