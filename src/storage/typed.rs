@@ -1,6 +1,6 @@
 //! [`Typed`]: values of a type of one's own instead of bytes.
 
-use crate::storage::{BadKey, BoxError, Bytes, Digest, Error, Key, Storage, ToKey, Verb};
+use crate::storage::{BoxError, Bytes, Digest, Error, Key, Storage, ToKey, Verb};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 use std::fmt;
@@ -85,8 +85,7 @@ impl<S: Storage, T: Serialize + DeserializeOwned> Typed<S, T> {
     /// # Errors
     /// As there; and [`Error::Encoding`] if what is stored is no `T`.
     pub fn load(&self, key: impl ToKey) -> Result<T, Error> {
-        let asked = key.to_key();
-        decode(Verb::Load, &asked, &self.store.load(key)?)
+        decode(Verb::Load, &key, &self.store.load(&key)?)
     }
 
     /// See [`Storage::get_or_insert_with`].
@@ -102,7 +101,7 @@ impl<S: Storage, T: Serialize + DeserializeOwned> Typed<S, T> {
             let value = make().map_err(Into::into)?;
             serde_json::to_vec(&value).map_err(BoxError::from)
         })?;
-        decode(Verb::GetOrInsertWith, &key.to_key(), &json)
+        decode(Verb::GetOrInsertWith, key, &json)
     }
 
     /// See [`Storage::update`].
@@ -131,15 +130,11 @@ fn encode<T: Serialize>(verb: Verb, key: Option<Digest>, value: &T) -> Result<Ve
     })
 }
 
-fn decode<T: DeserializeOwned>(
-    verb: Verb,
-    asked: &Result<Key, BadKey>,
-    json: &Bytes,
-) -> Result<T, Error> {
+fn decode<T: DeserializeOwned>(verb: Verb, key: &impl ToKey, json: &Bytes) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(|e| Error::Encoding {
         verb,
-        key: match asked {
-            Ok(Key::Full(key)) => Some(*key),
+        key: match key.to_key() {
+            Ok(Key::Full(key)) => Some(key),
             _ => None,
         },
         source: e.into(),
