@@ -77,6 +77,7 @@ mod real {
         op_held_key(table: &Table<u64>, _i) drop(table.lock(black_box(&43)));
         op_resident_key(table: &Table<u64>, i) drop(table.lock(&resident(i)));
         op_grown_key(table: &Table<u64>, i) drop(table.lock(&black_box(resident(i))));
+        op_grown_new_key(table: &Table<u64>, i) drop(table.lock(&(u64::from(i) + (1 << 40))));
         op_new_key(table: &Table<u64>, i) drop(table.lock(&u64::from(i)));
         op_busy_key(table: &Table<u64>, _i) table.try_lock(black_box(&44)).is_some();
         op_is_locked(table: &Table<u64>, _i) table.is_locked(black_box(&42));
@@ -129,6 +130,7 @@ mod real {
         (0..KEYS).for_each(|k| forget(grown.handle(&k)));
         assert!(grown.capacity() > capacity, "it was to grow");
         op_grown_key(&grown);
+        op_grown_new_key(&grown);
 
         let full = table(128);
         (0..10 * KEYS).for_each(|k| drop(full.lock(&(k + (1 << 40)))));

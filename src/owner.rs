@@ -70,5 +70,6 @@ mod tests {
         assert!(!other.is_in(mine.once()));
         assert!(!mine.is_in(0), "0 is nobody");
         assert_eq!(depth(mine.once()), 1);
+        assert_eq!(mine.once() >> DEPTH_BITS, mine.0);
     }
 }

@@ -99,6 +99,7 @@ fn many_are_all_or_none() {
     ));
     assert!(memory.is_empty());
     let a = s.save("a").unwrap();
+    assert!(!memory.is_empty());
     let missing = key("abcd");
     let loaded = s.load_many([a, missing]).unwrap_err();
     assert_eq!((loaded.verb(), loaded.key()), (Verb::Load, Some(missing)));

@@ -57,6 +57,28 @@ fn a_key_may_be_given_away_and_is_a_key_by_reference_too() {
 }
 
 #[test]
+fn a_key_is_its_digits_and_a_prefix_matches_what_begins_with_it() {
+    let key = Digest::of("apple");
+    assert_eq!(String::from(key), key.to_string());
+    let other = Digest::of("pear");
+    for digits in [4, 5, 63, 64] {
+        let prefix = key.prefix(digits).unwrap();
+        assert!(prefix.matches(&key) && !prefix.matches(&other), "{digits}");
+    }
+    // They differ in the last digit that counts, and in the first one that does not.
+    let near = |at: usize| {
+        let mut digits = key.to_string().into_bytes();
+        digits[at] = if digits[at] == b'0' { b'1' } else { b'0' };
+        String::from_utf8(digits)
+            .unwrap()
+            .parse::<Digest>()
+            .unwrap()
+    };
+    let prefix = key.prefix(7).unwrap();
+    assert!(!prefix.matches(&near(6)) && prefix.matches(&near(7)));
+}
+
+#[test]
 fn digits_that_make_no_key_are_an_error_of_their_own() {
     fn asked(name: &str) -> Result<Key, Box<dyn std::error::Error>> {
         Ok(name.to_key()?)

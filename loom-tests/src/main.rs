@@ -9,6 +9,7 @@ mod cite;
 mod explore;
 mod mutants;
 mod orderings;
+mod patched;
 mod run;
 mod sites;
 mod steps;

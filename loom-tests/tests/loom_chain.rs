@@ -35,7 +35,7 @@ fn try_(w: &World, key: Key) {
 /// I1: the chain is empty again: its only key has been released.
 #[test]
 fn release_c_against_c() {
-    explore("release_c_against_c", ALL, || {
+    explore("release_c_against_c", all_in_full(6), || {
         leave_out_epoch();
         let (world, [c], _kept) = world([C]);
         two(&world, |w| release(w, c), |w| try_(w, C));

@@ -81,6 +81,35 @@ fn try_c_in_a_segment_against_grow_try_c() {
     );
 }
 
+/// There is one segment, the bucket of the first array is closed, and C is nowhere.
+fn new_c() -> (Arc<World>, [Guard; 2]) {
+    let (world, kept) = world(1);
+    try_(&world, F);
+    (world, kept)
+}
+
+/// I1, I2: insert against insert: both take the key for new by the short path.
+#[test]
+fn try_new_c_against_try_new_c() {
+    explore("try_new_c_against_try_new_c", all_in_full(6), || {
+        leave_out_epoch();
+        let (world, _kept) = new_c();
+        two(&world, |w| try_(w, C), |w| try_(w, C));
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I1, I2: insert against growth: the short path takes the key for new, and the segment becomes an older one.
+#[test]
+fn try_new_c_against_grow_try_c() {
+    explore("try_new_c_against_grow_try_c", bounds(2, 6), || {
+        leave_out_epoch();
+        let (world, _kept) = new_c();
+        two(&world, |w| try_(w, C), grow_try_c);
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
 /// I1, I2: growth against growth: both put a segment in front and insert the same key.
 #[test]
 fn grow_try_c_against_grow_try_c() {
@@ -162,20 +191,24 @@ fn release_chained_c_tend_against_tend_try_c() {
 /// I1, I2: the key's last holder, in the chain of an older segment, writes down that it is not there any more; who asks for it next looks no further.
 #[test]
 fn release_chained_c_try_d_against_try_c() {
-    explore("release_chained_c_try_d_against_try_c", ALL, || {
-        leave_out_epoch();
-        let (world, _kept, c) = chained_c(E);
-        world.table.grow(1);
-        two(
-            &world,
-            |w| {
-                release(w, c);
-                try_(w, D);
-            },
-            |w| try_(w, C),
-        );
-        assert_eq!(world.table.len(), 2);
-    });
+    explore(
+        "release_chained_c_try_d_against_try_c",
+        all_in_full(4),
+        || {
+            leave_out_epoch();
+            let (world, _kept, c) = chained_c(E);
+            world.table.grow(1);
+            two(
+                &world,
+                |w| {
+                    release(w, c);
+                    try_(w, D);
+                },
+                |w| try_(w, C),
+            );
+            assert_eq!(world.table.len(), 2);
+        },
+    );
 }
 
 /// I1: the same, behind another node: who asks for the key writes down himself that it is not there any more.
@@ -199,6 +232,20 @@ fn release_chained_c_behind_f_against_try_c() {
 fn release_chained_c_against_try_c() {
     explore("release_chained_c_against_try_c", all_in_full(3), || {
         let (world, _kept, c) = chained_c(C1);
+        two(&world, |w| release(w, c), |w| try_(w, C));
+        assert_eq!(world.table.len(), 2);
+    });
+}
+
+/// I1, I2: the key is in the chain of the first array, which is closed: the short path finds it there, or takes it for new.
+#[test]
+fn release_first_chained_c_against_try_c() {
+    explore("release_first_chained_c_against_try_c", ALL, || {
+        leave_out_epoch();
+        let (world, _kept) = world(0);
+        let c = world.table.lock_owned(&C);
+        world.table.grow(1);
+        try_(&world, F); // closes the first bucket
         two(&world, |w| release(w, c), |w| try_(w, C));
         assert_eq!(world.table.len(), 2);
     });

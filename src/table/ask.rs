@@ -1,18 +1,16 @@
 //! What a table is asked about one key: its lock, a handle, or whether it is held.
 
 use crate::lock::raw::Exhausted;
-use crate::lock::word::stamp;
 use crate::lock::Patience;
 use crate::owner::Owner;
 use crate::sync::time::Instant;
-use crate::table::bucket::Bucket;
 use crate::table::core::{Core, Junk, Refused};
 use crate::table::entry::Got;
 use crate::table::guard::KeyGuard;
 use crate::table::handle::KeyLock;
 use crate::table::lock_table::LockTable;
 use crate::table::search::Query;
-use crate::table::source::{Borrowed, Made, Source};
+use crate::table::source::{Borrowed, Made};
 use crate::table::Want;
 use std::borrow::Borrow;
 use std::fmt;
@@ -251,69 +249,6 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         Q: Hash + Eq + ?Sized,
     {
         self.look(key, |got| matches!(got, Got::Seen { mine: true, .. }))
-    }
-
-    #[inline]
-    pub(super) fn acquire<Q>(
-        &self,
-        key: &Q,
-        patience: Patience,
-        source: impl Source<K>,
-    ) -> Result<Option<KeyGuard<'_, K>>, Refused<K>>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let hash = self.hasher.hash_one(key);
-        let me = Owner::current();
-        let (bucket, seen, slots) = self.core.place(hash);
-        let eq = |k: &K| k.borrow() == key;
-        if let Some(guard) = self.core.first_try(bucket, slots, me, eq) {
-            return Ok(Some(guard));
-        }
-        self.acquire_slow(bucket, seen, slots, hash, me, key, patience, source)
-    }
-
-    /// `acquire`, when the first try has not done it. Everything comes in by value, so that the first try keeps it in registers.
-    #[inline(never)]
-    #[allow(clippy::too_many_arguments)]
-    fn acquire_slow<'t, Q>(
-        &'t self,
-        bucket: &'t Bucket<K>,
-        seen: u64,
-        slots: u32,
-        hash: u64,
-        me: Owner,
-        key: &Q,
-        patience: Patience,
-        mut source: impl Source<K>,
-    ) -> Result<Option<KeyGuard<'t, K>>, Refused<K>>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let eq = |k: &K| k.borrow() == key;
-        if stamp::is_closed(seen) {
-            if let Some(guard) = self.core.first_try_grown(hash, me, eq) {
-                return Ok(Some(guard));
-            }
-        }
-        let want = match patience {
-            Patience::No => Want::Try,
-            Patience::Until(_) => Want::Lock,
-        };
-        let query = Query { hash, me, want, eq };
-        let got = self
-            .core
-            .acquire(bucket, seen, slots, &query, &mut source)?;
-        Ok(match got {
-            Got::Locked(guard) => Some(guard),
-            Got::Used(hold) => match patience {
-                Patience::Until(deadline) => self.core.wait(hold, me, deadline)?,
-                Patience::No => None,
-            },
-            Got::Busy | Got::Seen { .. } => None,
-        })
     }
 
     /// A handle on the key's lock, or what is at its end.

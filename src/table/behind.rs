@@ -6,8 +6,8 @@
 //!
 //! (While a larger segment is behind the newest one, as when a table shrinks, nothing is written down: several of its buckets are behind each bucket.)
 //!
-//! A word has fifteen cells of four bits, and *made* on top: zero says nothing. A cell is that of all keys of the bucket whose next bits of the hash
-//! choose it. It says that no older segment has such a key, or how many segments further behind the only one is that does, or to look into all.
+//! A word has twenty cells of three bits, and *made* on top: zero says nothing. A bucket has two words, and forty cells. A cell is that of all keys of the
+//! bucket whose next bits of the hash choose it. It says that no older segment has such a key, or how many segments further behind the only one is that does, or to look into all.
 //! That is more than needed once keys have gone, never less. (The idea is that of a filter: Bloom, *Space/time trade-offs in hash coding with
 //! allowable errors*, CACM 1970; here without errors of the other kind, too, as the place can be named.)
 
@@ -16,12 +16,15 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::prefetch;
 use crate::table::array::{Array, Zeroed};
 
-const MADE: u64 = 0xf << 60;
-const CELLS: u64 = 15;
+const MADE: u64 = 1 << 63;
+/// Cells of a word, three bits each.
+const CELLS: usize = 20;
+/// Words of a bucket; each says enough about its own cells, so a model needs one only.
+const WORDS: usize = if cfg!(perkey_loom) { 1 } else { 2 };
 /// In a cell: look into all.
-const ALL: u64 = 15;
+const ALL: u64 = 7;
 
-/// A word for each bucket of a segment; none if there was nothing behind it when it was made.
+/// The words of each bucket of a segment; none if there was nothing behind it when it was made.
 pub(super) struct Behind {
     words: Zeroed<AtomicU64>,
 }
@@ -37,18 +40,22 @@ pub(super) enum Older {
     Anywhere,
 }
 
-/// A word in the making.
+/// The words of a bucket in the making.
 pub(super) struct Notes {
-    word: u64,
+    words: [u64; WORDS],
     bucket: usize,
 }
 
-fn cell<K>(array: &Array<K>, hash: u64) -> u64 {
-    ((array.below(hash) >> 32) * CELLS) >> 32
+/// Which word of its bucket has the cell of a hash, and at which bit.
+#[allow(clippy::cast_possible_truncation)] // below the number of cells
+fn cell<K>(array: &Array<K>, hash: u64) -> (usize, usize) {
+    const ALL_CELLS: u64 = (CELLS * WORDS) as u64;
+    let cell = (((array.below(hash) >> 32) * ALL_CELLS) >> 32) as usize;
+    (cell % WORDS, cell / WORDS * 3)
 }
 
-fn read<K>(word: u64, array: &Array<K>, hash: u64) -> Older {
-    match word >> (4 * cell(array, hash)) & 15 {
+fn read(word: u64, bit: usize) -> Older {
+    match word >> bit & ALL {
         0 => Older::Nowhere,
         ALL => Older::Anywhere,
         n => Older::At(n),
@@ -58,13 +65,14 @@ fn read<K>(word: u64, array: &Array<K>, hash: u64) -> Older {
 impl Behind {
     pub(super) fn new(buckets: usize) -> Self {
         Self {
-            words: Zeroed::new(buckets),
+            words: Zeroed::new(buckets * WORDS),
         }
     }
 
     /// Where a key with this hash may be. `array` is that of the segment.
     pub(super) fn of<K>(&self, array: &Array<K>, hash: u64) -> Older {
-        let Some(word) = self.words.get(array.at(hash)) else {
+        let (at, bit) = cell(array, hash);
+        let Some(word) = self.words.get(array.at(hash) * WORDS + at) else {
             return Older::Nowhere; // there was no older one, and there will be none
         };
         // ORDERING: Acquire, partner of the Release in `keep`: a key that is not in an older segment any more was released by a holder that comes
@@ -73,13 +81,13 @@ impl Behind {
         if word == 0 && !mutant("behind_unmade_trusted") {
             return Older::Unknown;
         }
-        read(word, array, hash)
+        read(word, bit)
     }
 
     /// The word of a hash will be asked for, if it is not found before that.
     #[inline]
     pub(super) fn prefetch<K>(&self, array: &Array<K>, hash: u64) {
-        if let Some(word) = self.words.get(array.at(hash)) {
+        if let Some(word) = self.words.get(array.at(hash) * WORDS) {
             prefetch(word);
         }
     }
@@ -87,14 +95,16 @@ impl Behind {
     /// For who closes the bucket of a key with this hash in all older segments, and notes each key there after that.
     pub(super) fn notes<K>(array: &Array<K>, hash: u64) -> Notes {
         Notes {
-            word: MADE,
+            words: [MADE; WORDS],
             bucket: array.at(hash),
         }
     }
 
     pub(super) fn keep(&self, notes: &Notes) {
-        // ORDERING: Release, partner of the Acquire in `of`. Whose word stays does not matter: each says enough.
-        self.words[notes.bucket].store(notes.word, Ordering::Release);
+        for (at, word) in notes.words.iter().enumerate() {
+            // ORDERING: Release, partner of the Acquire in `of`. Whose word stays does not matter: each says enough.
+            self.words[notes.bucket * WORDS + at].store(*word, Ordering::Release);
+        }
     }
 }
 
@@ -104,17 +114,18 @@ impl Notes {
         if array.at(hash) != self.bucket {
             return;
         }
-        let at = 4 * cell(array, hash);
-        let cell = match self.word >> at & 15 {
+        let (at, bit) = cell(array, hash);
+        let cell = match self.words[at] >> bit & ALL {
             0 if distance < ALL => distance,
             n if n == distance => n,
             _ => ALL,
         };
-        self.word |= cell << at;
+        self.words[at] |= cell << bit;
     }
 
     pub(super) fn of<K>(&self, array: &Array<K>, hash: u64) -> Older {
-        read(self.word, array, hash)
+        let (at, bit) = cell(array, hash);
+        read(self.words[at], bit)
     }
 }
 
@@ -122,13 +133,15 @@ impl Notes {
 mod tests {
     use super::*;
 
-    /// Hashes of one bucket of four, one for each cell.
+    const ALL_CELLS: usize = CELLS * WORDS;
+
+    /// Hashes of one bucket of four, one for each cell: those of a word, then those of the next one.
     fn hashes(array: &Array<u64>) -> Vec<u64> {
-        let mut found = vec![None; 15];
+        let mut found = vec![None; ALL_CELLS];
         for h in 1..10_000_u64 {
             if array.at(h) == 2 {
-                let at = usize::try_from(cell(array, h)).unwrap();
-                found[at].get_or_insert(h);
+                let (at, bit) = cell(array, h);
+                found[at * CELLS + bit / 3].get_or_insert(h);
             }
         }
         found
@@ -138,29 +151,32 @@ mod tests {
     }
 
     #[test]
-    fn a_word_says_where_each_key_may_be() {
+    fn words_say_where_each_key_may_be() {
         let array = Array::<u64>::new(4);
         let behind = Behind::new(array.len());
         let h = hashes(&array);
         assert_eq!(behind.of(&array, h[3]), Older::Unknown);
         let mut notes = Behind::notes(&array, h[0]);
         notes.note(&array, h[3], 1);
-        notes.note(&array, h[4], 14);
-        notes.note(&array, h[4], 14);
+        notes.note(&array, h[4], 6);
+        notes.note(&array, h[4], 6);
         notes.note(&array, h[5], 2);
         notes.note(&array, h[5], 3); // two segments
-        notes.note(&array, h[6], 15); // too far
+        notes.note(&array, h[6], 7); // too far
         notes.note(&array, h[7], 1 << 40);
+        notes.note(&array, h[CELLS + 3], 5); // the second word
         let elsewhere = (1..100).find(|h| array.at(*h) != 2).unwrap();
-        notes.note(&array, elsewhere, 7);
+        notes.note(&array, elsewhere, 4);
         behind.keep(&notes);
         let expected = |cell| match cell {
             3 => Older::At(1),
-            4 => Older::At(14),
+            4 => Older::At(6),
             5..=7 => Older::Anywhere,
+            23 => Older::At(5),
             _ => Older::Nowhere,
         };
         for (cell, hash) in h.into_iter().enumerate() {
+            assert_eq!(notes.of(&array, hash), expected(cell), "cell {cell}");
             assert_eq!(behind.of(&array, hash), expected(cell), "cell {cell}");
         }
         assert_eq!(behind.of(&array, elsewhere), Older::Unknown);

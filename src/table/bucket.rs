@@ -99,6 +99,15 @@ impl<K> Bucket<K> {
         slots
     }
 
+    /// Is no key with this hash here? `slots` have it; the chain is looked through under `pin`.
+    #[inline]
+    pub(super) fn has_none(&self, slots: u32, hash: u64, pin: &Pin) -> bool {
+        slots == 0
+            && (self.chain.is_empty()
+                || self.chain.find(pin, hash).is_none()
+                || mutant("nowhere_without_chain"))
+    }
+
     /// Calls `f` with the hash of every key that is there, and perhaps of some that are not any more, under `pin`.
     pub(super) fn for_each_hash(&self, pin: &Pin, mut f: impl FnMut(u64)) {
         if stamp::is_drained(self.stamp()) {

@@ -186,9 +186,23 @@ impl<K> Chain<K> {
         })
     }
 
-    /// The entry of the first node with this hash, under `pin`. Nothing follows from there being none.
+    /// The same for who concludes something from a node that he does not meet.
+    fn iter_all<'p>(&'p self, _pin: &'p Pin) -> impl Iterator<Item = &'p Node<K>> {
+        // ORDERING: Acquire, as in `walk`: who is not met here has been unlinked, and we come after his last release (I1).
+        let mut at = self.head.load(Ordering::Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: as in `iter`.
+            let node = unsafe { unmark(at).as_ref() }?;
+            node.canary.touch();
+            // ORDERING: Acquire, as above.
+            at = node.next.load(Ordering::Acquire);
+            Some(node)
+        })
+    }
+
+    /// The entry of the first node with this hash, under `pin`.
     pub(super) fn find(&self, pin: &Pin, hash: u64) -> Option<NonNull<Entry<K>>> {
-        let node = self.iter(pin).find(|node| node.hash == hash)?;
+        let node = self.iter_all(pin).find(|node| node.hash == hash)?;
         Some(NonNull::from(node).cast()) // of the whole node, as in `walk`
     }
 
@@ -217,16 +231,8 @@ impl<K> Chain<K> {
     }
 
     /// Calls `f` with the hash of every node.
-    pub(super) fn for_each_hash(&self, _pin: &Pin, mut f: impl FnMut(u64)) {
-        // ORDERING: Acquire, as in `walk`: who is not met here has been unlinked, and we come after his last release (I1).
-        let mut at = self.head.load(Ordering::Acquire);
-        // SAFETY: as in `iter`.
-        while let Some(node) = unsafe { unmark(at).as_ref() } {
-            node.canary.touch();
-            f(node.hash);
-            // ORDERING: Acquire, as above.
-            at = node.next.load(Ordering::Acquire);
-        }
+    pub(super) fn for_each_hash(&self, pin: &Pin, mut f: impl FnMut(u64)) {
+        self.iter_all(pin).for_each(|node| f(node.hash));
     }
 
     /// Is there a node whose entry `f` says yes to? It runs under a pin.

@@ -12,18 +12,15 @@
 use crate::lock::raw::Exhausted;
 use crate::lock::word::{stamp, SEQ_MAX};
 use crate::mutant::mutant;
-use crate::owner::Owner;
 use crate::sync::prefetch;
 use crate::table::behind::{Behind, Older};
 use crate::table::bucket::Bucket;
 use crate::table::claim::Claim;
 use crate::table::core::{Core, Junk, Refused};
-use crate::table::entry::{Entry, Got};
-use crate::table::guard::KeyGuard;
+use crate::table::entry::Got;
 use crate::table::search::{Query, Stand, Visited};
 use crate::table::segment::View;
 use crate::table::source::{Ready, Source};
-use std::iter;
 use std::ptr::NonNull;
 
 /// What is there to insert.
@@ -35,16 +32,26 @@ struct Material<K> {
     node: bool,
 }
 
+impl<K> Default for Material<K> {
+    fn default() -> Self {
+        Self {
+            key: None,
+            prepared: false,
+            node: false,
+        }
+    }
+}
+
 /// A bucket's stamp, and then which of its slots have the hash.
 #[derive(Clone, Copy)]
-struct Look {
-    stamp: u64,
-    slots: u32,
+pub(super) struct Look {
+    pub(super) stamp: u64,
+    pub(super) slots: u32,
 }
 
 impl Look {
     #[inline]
-    fn at<K>(bucket: &Bucket<K>, hash: u64) -> Self {
+    pub(super) fn at<K>(bucket: &Bucket<K>, hash: u64) -> Self {
         let stamp = bucket.stamp();
         let slots = bucket.having(hash);
         Self { stamp, slots }
@@ -52,56 +59,24 @@ impl Look {
 }
 
 impl<K> Core<K> {
-    /// `first_try` for who has found the bucket of the first array closed: the key is in the newest segment, or in
-    /// another one where it may be, in a slot or in the chain.
-    #[inline(never)]
-    pub(super) fn first_try_grown(
-        &self,
-        hash: u64,
-        me: Owner,
-        eq: impl Fn(&K) -> bool,
-    ) -> Option<KeyGuard<'_, K>> {
-        self.tend_now_and_then();
-        let view = self.segments.view()?;
-        let newest = view.segment(0);
-        let bucket = newest.array.bucket(hash);
-        prefetch(bucket);
-        let older = match newest.behind.of(&newest.array, hash) {
-            Older::At(distance) => view
-                .find(newest.number() - distance)
-                .map_or(0..0, |at| at..at + 1),
-            Older::Anywhere => 1..view.len(),
-            Older::Unknown | Older::Nowhere => 0..0,
-        };
-        // While we wait for the first one.
-        if older.len() == 1 {
-            prefetch(view.bucket(older.start, hash));
-        } else {
-            let buckets = older.clone().map(|at| view.bucket(at, hash));
-            buckets.for_each(|bucket| prefetch(&bucket.hashes));
-        }
-        let (mut at, mut slots) = (bucket, bucket.having(hash));
-        for place in older.clone() {
-            if slots != 0 {
-                break;
+    /// Makes the entry of a key that is not in the first array, and was nowhere in the view when the stamp was read.
+    pub(super) fn acquire_absent<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        view: View<'_, K>,
+        newest: NonNull<Bucket<K>>,
+        stamp: u64,
+        q: &Query<E>,
+        source: &mut impl Source<K>,
+        junk: &mut Junk<K>,
+    ) -> Result<Got<'t, K>, Refused<K>> {
+        let mut material = Material::default();
+        if stamp::seq(stamp) < SEQ_MAX {
+            let got = self.insert_at(view, newest, stamp, q, source, &mut material, junk)?;
+            if let Some(got) = got {
+                return Ok(got);
             }
-            at = view.bucket(place, hash);
-            slots = at.having(hash);
         }
-        let entry = match at.entries.get(slots.trailing_zeros() as usize) {
-            Some(entry) => NonNull::from(entry),
-            None => iter::once(bucket)
-                .chain(older.map(|at| view.bucket(at, hash)))
-                .find_map(|bucket| bucket.chain.find(view.pin(), hash))?,
-        };
-        // SAFETY: in the view; after that, the reference keeps it.
-        let pass = unsafe { Entry::pass(self, entry) }?;
-        drop(view); // foreign code
-        if eq(pass.key()) {
-            pass.take(me)
-        } else {
-            None
-        }
+        self.rounds(q, source, material, junk)
     }
 
     /// Finds the key or makes its entry. It was not in the first array at the stamp `seen`.
@@ -113,21 +88,26 @@ impl<K> Core<K> {
         source: &mut impl Source<K>,
         junk: &mut Junk<K>,
     ) -> Result<Got<'t, K>, Refused<K>> {
-        let mut material = Material {
-            key: None,
-            prepared: false,
-            node: false,
-        };
         if !q.locks() || !stamp::is_closed(seen) {
             self.tend_now_and_then(); // else `first_try_grown` has, mostly
         }
-        let got = match self.close_first(seen, q, junk)? {
-            Some(got) => got,
-            None => loop {
-                if let Some(got) = self.round(q, source, &mut material, junk)? {
-                    break got;
-                }
-            },
+        match self.close_first(seen, q, junk)? {
+            Some(got) => Ok(got),
+            None => self.rounds(q, source, Material::default(), junk),
+        }
+    }
+
+    fn rounds<'t, E: Fn(&K) -> bool>(
+        &'t self,
+        q: &Query<E>,
+        source: &mut impl Source<K>,
+        mut material: Material<K>,
+        junk: &mut Junk<K>,
+    ) -> Result<Got<'t, K>, Refused<K>> {
+        let got = loop {
+            if let Some(got) = self.round(q, source, &mut material, junk)? {
+                break got;
+            }
         };
         if let Some(key) = material.key {
             junk.push(key);

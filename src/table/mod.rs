@@ -10,6 +10,7 @@
 //! [`bucket`], [`chain`], [`segment`]: where entries are · [`search`], [`insert`], [`claim`], [`source`]: finding and making them ·
 //! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`], [`owned_handle`]: what users hold · [`many`]: several keys in one call.
 
+mod acquire;
 mod array;
 mod ask;
 mod behind;
@@ -21,6 +22,7 @@ mod core;
 mod entry;
 mod grow;
 mod grown;
+mod grown_try;
 mod guard;
 mod handle;
 mod insert;

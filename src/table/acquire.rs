@@ -1,0 +1,168 @@
+//! Taking a key's lock, from the usual case on: each try that fails hands over to one that can do more, out of line.
+//!
+//! What the next one needs comes in by value, so that the tries before it keep it in registers.
+
+use crate::lock::word::stamp;
+use crate::lock::Patience;
+use crate::owner::Owner;
+use crate::table::bucket::Bucket;
+use crate::table::core::{Junk, Refused};
+use crate::table::entry::Got;
+use crate::table::grown_try::Tried;
+use crate::table::guard::KeyGuard;
+use crate::table::lock_table::LockTable;
+use crate::table::search::Query;
+use crate::table::segment::View;
+use crate::table::source::Source;
+use crate::table::Want;
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+use std::ptr::NonNull;
+
+impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
+    /// The lock; `None` if another thread has it for longer than `patience`.
+    #[inline]
+    pub(super) fn acquire<Q>(
+        &self,
+        key: &Q,
+        patience: Patience,
+        source: impl Source<K>,
+    ) -> Result<Option<KeyGuard<'_, K>>, Refused<K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let me = Owner::current();
+        let (bucket, seen, slots) = self.core.place(hash);
+        let eq = |k: &K| k.borrow() == key;
+        if let Some(guard) = self.core.first_try(bucket, slots, me, eq) {
+            return Ok(Some(guard));
+        }
+        if stamp::is_closed(seen) {
+            self.acquire_grown(bucket, seen, slots, hash, me, key, patience, source)
+        } else {
+            self.acquire_slow(bucket, seen, slots, hash, me, key, patience, source)
+        }
+    }
+
+    /// `acquire`, when the bucket of the first array is closed: the usual cases in the segments.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn acquire_grown<'t, Q>(
+        &'t self,
+        bucket: &'t Bucket<K>,
+        seen: u64,
+        slots: u32,
+        hash: u64,
+        me: Owner,
+        key: &Q,
+        patience: Patience,
+        source: impl Source<K>,
+    ) -> Result<Option<KeyGuard<'t, K>>, Refused<K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match self.core.first_try_grown(hash, me, |k| k.borrow() == key) {
+            Tried::Locked(guard) => return Ok(Some(guard)),
+            Tried::Nowhere(view, newest, stamp) if bucket.has_none(slots, hash, view.pin()) => {
+                return self.acquire_absent(view, newest, stamp, hash, me, key, patience, source);
+            }
+            Tried::Nowhere(..) | Tried::InVain => {}
+        }
+        self.acquire_slow(bucket, seen, slots, hash, me, key, patience, source)
+    }
+
+    /// `acquire`, when the key is nowhere: its entry is made right away, under the pin that is there.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn acquire_absent<'t, Q>(
+        &'t self,
+        view: View<'t, K>,
+        newest: NonNull<Bucket<K>>,
+        stamp: u64,
+        hash: u64,
+        me: Owner,
+        key: &Q,
+        patience: Patience,
+        mut source: impl Source<K>,
+    ) -> Result<Option<KeyGuard<'t, K>>, Refused<K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut junk = Junk::default();
+        let query = Self::wanting(hash, me, key, patience);
+        let got = self
+            .core
+            .acquire_absent(view, newest, stamp, &query, &mut source, &mut junk)?;
+        drop(junk); // foreign code: `got` is released if it panics
+        self.settle(got, me, patience)
+    }
+
+    /// `acquire`, when the usual cases have not done it.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn acquire_slow<'t, Q>(
+        &'t self,
+        bucket: &'t Bucket<K>,
+        seen: u64,
+        slots: u32,
+        hash: u64,
+        me: Owner,
+        key: &Q,
+        patience: Patience,
+        mut source: impl Source<K>,
+    ) -> Result<Option<KeyGuard<'t, K>>, Refused<K>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let query = Self::wanting(hash, me, key, patience);
+        let got = self
+            .core
+            .acquire(bucket, seen, slots, &query, &mut source)?;
+        self.settle(got, me, patience)
+    }
+
+    #[inline]
+    fn wanting<'q, Q>(
+        hash: u64,
+        me: Owner,
+        key: &'q Q,
+        patience: Patience,
+    ) -> Query<impl Fn(&K) -> bool + 'q>
+    where
+        K: Borrow<Q> + 'q,
+        Q: Hash + Eq + ?Sized,
+    {
+        Query {
+            hash,
+            me,
+            want: match patience {
+                Patience::No => Want::Try,
+                Patience::Until(_) => Want::Lock,
+            },
+            eq: move |k: &K| k.borrow() == key,
+        }
+    }
+
+    /// Waits, if it has to be and may be.
+    #[inline]
+    fn settle<'t>(
+        &'t self,
+        got: Got<'t, K>,
+        me: Owner,
+        patience: Patience,
+    ) -> Result<Option<KeyGuard<'t, K>>, Refused<K>> {
+        Ok(match got {
+            Got::Locked(guard) => Some(guard),
+            Got::Used(hold) => match patience {
+                Patience::Until(deadline) => self.core.wait(hold, me, deadline)?,
+                Patience::No => None,
+            },
+            Got::Busy | Got::Seen { .. } => None,
+        })
+    }
+}
