@@ -3,10 +3,12 @@
 //! Cargo takes it from the target directory in the place of the registry's (`paths`: same version, same dependencies, nothing in the lock file).
 
 use crate::run::root;
+use crate::steps::LOOM;
 use cargo_metadata::MetadataCommand;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 const PATCH: &str = include_str!("../loom.patch");
@@ -45,11 +47,18 @@ fn made() -> Result<PathBuf, Box<dyn Error>> {
     Ok(made)
 }
 
-/// The source of the loom that the lock file names.
+/// The source of the loom that the lock file names. (As for a build under loom: cargo needs to have no more packages than that takes.)
 fn published() -> Result<PathBuf, Box<dyn Error>> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let host = Command::new(rustc)
+        .args(["--print", "host-tuple"])
+        .output()?;
+    let host = String::from_utf8(host.stdout)?;
     let metadata = MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
-        .other_options(["--locked".to_owned()])
+        .env("RUSTFLAGS", LOOM)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .other_options(["--locked", "--filter-platform", host.trim()].map(str::to_owned))
         .exec()?;
     let mut looms = metadata.packages.iter().filter(|p| *p.name == "loom");
     let loom = looms.next().ok_or("there is no loom")?;
