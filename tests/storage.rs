@@ -7,7 +7,8 @@ mod common;
 mod probe;
 
 use perkey::storage::{
-    BoxError, Bytes, Digest, Error, Failure, Intent, Memory, PerKey, Prefix, Scope, Storage, Verb,
+    BoxError, Bytes, Digest, DynStorage, Error, Failure, Intent, Memory, PerKey, Prefix, Scope,
+    Serializing, Storage, Verb,
 };
 use probe::{contents, key, text, Brittle, How, Log, Probe};
 use std::cell::Cell;
@@ -324,4 +325,24 @@ fn all_primitives_of_an_operation_get_the_context_that_was_entered() {
     let used = n.used.take();
     let outer = n.last.get() - 1;
     assert_eq!(used, [outer, outer + 1, outer + 1, outer, outer]);
+}
+
+/// What a key has already is not written again, by an operation of its own or twice by the same one.
+#[test]
+fn what_is_there_is_not_written_again() {
+    fn check(s: &impl Storage, brittle: &Brittle) {
+        let key = s.save("apple").unwrap();
+        let mut operation = s.operation(Scope::Key(&key), Intent::Write).unwrap();
+        operation.save_as(&key, "pear").unwrap();
+        brittle.trap.set("put", How::Fails);
+        operation.save_as(&key, "pear").unwrap();
+        operation.leave().unwrap();
+        s.save_as(&key, "pear").unwrap();
+        assert!(brittle.trap.unset(), "it was written");
+    }
+    let b = Brittle::default();
+    check(&b, &b);
+    check(&PerKey::new(b.clone()), &b);
+    check(&Serializing::new(b.clone()), &b);
+    check(&DynStorage::new(PerKey::new(b.clone())), &b);
 }

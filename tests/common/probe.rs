@@ -169,6 +169,9 @@ impl Storage for Brittle {
         self.trap.spring("exists")?;
         self.memory.exists(c, key)
     }
+    fn is_tentative(&self, c: &Self::Context<'_>, key: &Digest) -> bool {
+        self.memory.is_tentative(c, key)
+    }
     fn keys(
         &self,
         c: &mut Self::Context<'_>,
