@@ -7,11 +7,11 @@
 //! | 2 resurrection | here; `api_handles.rs` (`upgrade_gives_none_…`), `stress.rs` (`upgrades_race_…`) |
 //! | 3 unlink removes the successor | here |
 //! | 4 pooled entries | here |
-//! | 7 spinning on a dying entry | here; `foreign.rs` (`a_thread_stopped_in_…`) |
+//! | 7 spinning on a dying entry | here; `foreign_stopped.rs` |
 //! | 8 time-outs leave entries behind | here; `memory.rs` (`a_timed_out_waiter_…`) |
 //! | 10 time-out races grant | here; `stress.rs` (`a_time_out_that_races_…`) |
 //! | 11 waiting under an internal lock | here; `stress.rs` (`keys_go_on_in_parallel_…`) |
-//! | 12 user code under internal locks | `foreign.rs`, all of it; `api_observers.rs` |
+//! | 12 user code under internal locks | `foreign.rs` and `foreign_stopped.rs`, all of them; `api_observers.rs` |
 //! | 13 reference bound to the wrong object | here |
 //! | 14 epoch stall | `memory.rs` (`trap_14_…`) |
 //! | 17 owned guard outlives the table, guard in a destructor of a thread-local | here |

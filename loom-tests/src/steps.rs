@@ -44,7 +44,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step("clippy under shuttle", SHUTTLE, "shuttle", MODELS),
     Step("documentation", "", "", &["doc", "--no-deps", "-p", "perkey", "--all-features", "--document-private-items"]),
     Step("tests", "", "", &["test", "--release", "-p", "perkey", "--no-fail-fast"]),
-    Step("tests without optimisation", "", "", &["test", "-p", "perkey", "--lib", "--test", "api", "--test", "api_guards", "--test", "api_handles", "--test", "api_observers", "--test", "foreign", "--test", "storage_nested", "--test", "storage_order", "--test", "storage_transfer"]),
+    Step("tests without optimisation", "", "", &["test", "-p", "perkey", "--lib", "--test", "api", "--test", "api_guards", "--test", "api_handles", "--test", "api_observers", "--test", "foreign", "--test", "foreign_stopped", "--test", "storage_nested", "--test", "storage_order", "--test", "storage_transfer"]),
     Step("the ends of the counts", "--cfg perkey_mutant --cfg perkey_small", "small", &["test", "--release", "-p", "perkey", "--test", "widths"]),
     Step("clippy of the build that counts", COUNT, "count", &["clippy", "-p", "perkey", "--no-default-features", "--test", "counts", "--", "-D", "warnings"]),
     Step("accesses and cache lines", COUNT, "count", &["test", "-p", "perkey", "--no-default-features", "--test", "counts"]),
