@@ -14,7 +14,7 @@ use std::time::Instant;
 pub struct Bound {
     /// In CI.
     ci: Option<usize>,
-    /// With `--full`: the highest that was seen to end in ten minutes (five with the real epoch or three threads).
+    /// With `--full`: the highest that was seen to end (DESIGN.md, section 11).
     full: Option<usize>,
 }
 

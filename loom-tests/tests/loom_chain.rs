@@ -65,7 +65,7 @@ fn release_c1_behind_c_against_c1() {
 /// I1: the key's node, marked by its last holder, is unlinked by who looks for it next.
 #[test]
 fn release_c_against_release_a1_and_c() {
-    explore("release_c_against_release_a1_and_c", all_in_full(4), || {
+    explore("release_c_against_release_a1_and_c", bounds(4, 6), || {
         leave_out_epoch();
         let (world, [c, a1], _kept) = world([C, A1]);
         two(
@@ -82,7 +82,7 @@ fn release_c_against_release_a1_and_c() {
 /// I7: a node is pushed in front while a search sets out.
 #[test]
 fn chained_a1_against_walk_over_c() {
-    explore("chained_a1_against_walk_over_c", all_in_full(4), || {
+    explore("chained_a1_against_walk_over_c", bounds(4, 6), || {
         let (world, _c, _kept) = world([C]);
         two(&world, |w| try_(w, A1), |w| assert!(!w.table.is_locked(&B)));
     });
@@ -91,7 +91,7 @@ fn chained_a1_against_walk_over_c() {
 /// I7: a node is pushed in front while another one is unlinked.
 #[test]
 fn chained_a1_against_release_c() {
-    explore("chained_a1_against_release_c", bounds(4, 10), || {
+    explore("chained_a1_against_release_c", bounds(4, 4), || {
         let (world, [c], _kept) = world([C]);
         two(&world, |w| try_(w, A1), |w| release(w, c));
     });

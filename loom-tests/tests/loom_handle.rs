@@ -102,7 +102,7 @@ fn handle_against_other_keys() {
 /// I1, I6: waiting through a handle whose other users leave meanwhile.
 #[test]
 fn handle_lock_against_lock() {
-    explore("handle_lock_against_lock", all_in_full(8), || {
+    explore("handle_lock_against_lock", bounds(8, 14), || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         two(
@@ -123,7 +123,7 @@ fn handle_lock_against_lock() {
 /// I7: shrinking takes idle entries only, and whoever comes for one finds it or makes it anew.
 #[test]
 fn shrink_against_lock() {
-    explore("shrink_against_lock", bounds(4, 6), || {
+    explore("shrink_against_lock", bounds(4, 5), || {
         let world = World::new();
         world.lock_all(&[A]);
         two(&world, |w| w.table.shrink_to_fit(), |w| w.lock_all(&[A, A]));

@@ -36,7 +36,7 @@ fn lock_many(w: &World, keys: &[Key]) {
 /// I1, M2: crossing orders.
 #[test]
 fn many_ab_many_ba() {
-    explore("many_ab_many_ba", bounds(3, 6), || {
+    explore("many_ab_many_ba", bounds(3, 4), || {
         let (world, _handles) = world(B);
         two(
             &world,
@@ -51,7 +51,7 @@ fn many_ab_many_ba() {
 /// I1, I2, M2: the same with one hash.
 #[test]
 fn many_aa1_many_a1a() {
-    explore("many_aa1_many_a1a", bounds(3, 6), || {
+    explore("many_aa1_many_a1a", bounds(3, 5), || {
         let (world, _handles) = world(A1);
         two(
             &world,
@@ -66,7 +66,7 @@ fn many_aa1_many_a1a() {
 /// I1, I2: nobody holds a key here before it has been waited for: entries come and go with the calls.
 #[test]
 fn many_a_many_a() {
-    explore("many_a_many_a", bounds(4, 7), || {
+    explore("many_a_many_a", bounds(4, 5), || {
         let world = World::new();
         two(&world, |w| lock_many(w, &[A, A]), |w| lock_many(w, &[A]));
         assert_eq!(world.touched(A), 2);
@@ -77,7 +77,7 @@ fn many_a_many_a() {
 /// I6: one key at a time against both at once.
 #[test]
 fn many_ba_against_lock_b() {
-    explore("many_ba_against_lock_b", all_in_full(4), || {
+    explore("many_ba_against_lock_b", bounds(4, 10), || {
         let (world, _handles) = world(B);
         two(&world, |w| lock_many(w, &[B, A]), |w| w.lock_all(&[B]));
         assert_eq!((world.touched(A), world.touched(B)), (1, 2));
@@ -88,7 +88,7 @@ fn many_ba_against_lock_b() {
 /// M3: a thread that holds the later key among those it asks for does not wait for the earlier one.
 #[test]
 fn holding_b_many_ab_against_many_ab() {
-    explore("holding_b_many_ab_against_many_ab", bounds(3, 6), || {
+    explore("holding_b_many_ab_against_many_ab", bounds(3, 5), || {
         let (world, _handles) = world(B);
         two(
             &world,
@@ -113,7 +113,7 @@ fn holding_b_many_ab_against_many_ab() {
 /// M3: nor one that holds a later key and does not ask for it.
 #[test]
 fn holding_b_many_a_against_many_ab() {
-    explore("holding_b_many_a_against_many_ab", bounds(4, 7), || {
+    explore("holding_b_many_a_against_many_ab", bounds(4, 5), || {
         let (world, _handles) = world(B);
         two(
             &world,
@@ -134,7 +134,7 @@ fn holding_b_many_a_against_many_ab() {
 /// M2: a thread that holds the earlier key may wait for the later one, and gets it.
 #[test]
 fn holding_a_many_ba_against_many_ba() {
-    explore("holding_a_many_ba_against_many_ba", bounds(4, 7), || {
+    explore("holding_a_many_ba_against_many_ba", bounds(4, 5), || {
         let (world, _handles) = world(B);
         two(
             &world,
@@ -177,7 +177,7 @@ fn try_many_ba_against_try_b() {
 fn timeout_of_many_ab_against_unlock_b() {
     explore(
         "timeout_of_many_ab_against_unlock_b",
-        all_in_full(4),
+        bounds(4, 7),
         || {
             use_time();
             let (world, _handles) = world(B);

@@ -76,7 +76,7 @@ fn try_a_try_a_try_b() {
 /// I1, I2: the entry is there and idle; one thread takes it over, one revives it, one makes it anew.
 #[test]
 fn idle_a_try_b_try_a_try_a() {
-    explore("idle_a_try_b_try_a_try_a", bounds(2, 3), || {
+    explore("idle_a_try_b_try_a_try_a", bounds(2, 2), || {
         let world = World::new();
         world.try_all(&[A]);
         let other = [A, B].map(|key| {
