@@ -22,7 +22,7 @@ const REASONS: [(&str, &str, &str); 15] = [
     ("resident", "", "The entry is there already, and a map needs one probe of a flat array under a lock; here, in a table that had to grow for them, they are found under a pin, at one of two places, and a full bucket has a chain. A table that is asked for the capacity beforehand is spared that (`cargo bench --bench lock`)."),
     ("revisited", "", "As with resident keys; an entry that is not alive has to be revived besides."),
     ("strings", "", "As with resident keys; a key on the heap is one more cache line for everybody."),
-    ("alive", "", "A flat array touches fewer cache lines for a key than buckets with entries and, where a bucket is full, a chain. Profiled with a million keys: half of the time goes by until the bucket's lines are there, a third into keys that the short path does not find (in a chain, or where several older arrays have keys with such bits). A new key beside a thousand: a quarter are the two pins."),
+    ("alive", "", "A flat array touches fewer cache lines for a key than buckets with entries and, where a bucket is full, a chain. Profiled with a million keys: half of the time goes by until the bucket's lines are there. A new key beside a thousand goes to a chain one time in four, as the newest segment is nearly full at that number."),
     ("held", "", "A flat map keeps a key and a pointer in fewer lines. Growing in steps that stop nobody costs more in sum than one rehash that stops everybody (see the longest call)."),
     ("waiters", "", "Every waiter is woken by the system; the gap is in what the releasing thread does for each, and in how many run at once."),
 ];

@@ -2,7 +2,7 @@
 #![cfg(perkey_loom)]
 
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom_tests::{all_in_full, bounds, explore, two, World, A, ALL, B, C};
+use loom_tests::{bounds, explore, two, World, A, ALL, B, C};
 use perkey::model::{tick, use_time};
 use std::sync::Arc;
 use std::time::Duration;

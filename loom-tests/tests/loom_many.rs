@@ -2,7 +2,7 @@
 //! loom itself finds a deadlock.
 #![cfg(perkey_loom)]
 
-use loom_tests::{all_in_full, bounds, explore, two, Key, World, A, A1, ALL, B};
+use loom_tests::{bounds, explore, two, Key, World, A, A1, ALL, B};
 use perkey::model::{tick, use_time};
 use perkey::{LockManyError, ManyGuard};
 use std::sync::Arc;
@@ -175,29 +175,25 @@ fn try_many_ba_against_try_b() {
 /// M4: all or none, when time is over, too.
 #[test]
 fn timeout_of_many_ab_against_unlock_b() {
-    explore(
-        "timeout_of_many_ab_against_unlock_b",
-        bounds(4, 7),
-        || {
-            use_time();
-            let (world, _handles) = world(B);
-            let guard = world.table.lock_owned(&B);
-            two(
-                &world,
-                |w| {
-                    tick(Duration::from_secs(2));
-                    w.touch(B);
-                    drop(guard);
-                },
-                |w| {
-                    let got = w.table.try_lock_many_for(&[B, A], Duration::from_secs(1));
-                    if let Some(many) = got {
-                        touch(w, &many);
-                    }
-                },
-            );
-            all_free(&world, B);
-            lock_many(&world, &[A, B]);
-        },
-    );
+    explore("timeout_of_many_ab_against_unlock_b", bounds(4, 7), || {
+        use_time();
+        let (world, _handles) = world(B);
+        let guard = world.table.lock_owned(&B);
+        two(
+            &world,
+            |w| {
+                tick(Duration::from_secs(2));
+                w.touch(B);
+                drop(guard);
+            },
+            |w| {
+                let got = w.table.try_lock_many_for(&[B, A], Duration::from_secs(1));
+                if let Some(many) = got {
+                    touch(w, &many);
+                }
+            },
+        );
+        all_free(&world, B);
+        lock_many(&world, &[A, B]);
+    });
 }

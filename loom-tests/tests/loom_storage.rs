@@ -4,7 +4,7 @@
 #![cfg(perkey_loom)]
 
 use loom::cell::UnsafeCell;
-use loom_tests::{all_in_full, bounds, explore, Bound, ALL};
+use loom_tests::{bounds, explore, Bound, ALL};
 use perkey::storage::{
     BoxError, Bytes, Digest, Intent, PerKey, Prefix, Scope, Serializing, Storage,
 };

@@ -48,6 +48,7 @@ pub(super) struct Notes {
 
 /// Which word of its bucket has the cell of a hash, and at which bit.
 #[allow(clippy::cast_possible_truncation)] // below the number of cells
+#[allow(clippy::modulo_one)] // of one word in a model
 fn cell<K>(array: &Array<K>, hash: u64) -> (usize, usize) {
     const ALL_CELLS: u64 = (CELLS * WORDS) as u64;
     let cell = (((array.below(hash) >> 32) * ALL_CELLS) >> 32) as usize;
