@@ -2,6 +2,7 @@
 
 use crate::check::Checker;
 use crate::patched;
+use loom_tests::INCOMPLETE;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -108,9 +109,6 @@ const STEERING: &[&str] = &[
     "PERKEY_WEAKEN",
     "PERKEY_SITES",
 ];
-
-/// What a scenario says if it does not run on the loom of `patched.rs`.
-const INCOMPLETE: &str = "with a loom that skips executions";
 
 /// Runs one test in a process of its own, with these variables set, for so long at most.
 pub(crate) fn run(test: &Test, env: &[(&str, String)], limit: Duration) -> End {

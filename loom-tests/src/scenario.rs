@@ -104,6 +104,17 @@ fn chosen(bound: Bound) -> Option<usize> {
     }
 }
 
+/// A model that nothing cuts short but its bound, whatever loom's own variables say.
+fn endless(bound: Option<usize>) -> loom::model::Builder {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = bound;
+    model.max_duration = None;
+    model.max_permutations = None;
+    model.checkpoint_file = None;
+    model.max_branches = 100_000;
+    model
+}
+
 /// Explores every execution of `f` within the bound, and prints how many there were. Nothing cuts it short: a model
 /// that is too large does not end, rather than pass.
 ///
@@ -123,12 +134,7 @@ pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -
         ..Progress::default()
     });
     PROGRESS.set(Some(here.clone()));
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = bound;
-    model.max_duration = None;
-    model.max_permutations = None;
-    model.checkpoint_file = None;
-    model.max_branches = 100_000;
+    let model = endless(bound);
     let began = Instant::now();
     model.check(move || {
         let p = progress().expect("a model is explored on one thread");
@@ -139,13 +145,16 @@ pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -
     PROGRESS.set(None);
     let executions = here.execution.get();
     let bound = bound.map_or_else(|| "none".to_owned(), |b| b.to_string());
-    let incomplete = if complete() {
-        ""
+    let loom = if complete() {
+        String::new()
     } else {
-        ", with a loom that skips executions (`cargo loom` takes one that does not: loom.patch)"
+        format!(
+            ", {} (`cargo loom` takes one that does not)",
+            crate::INCOMPLETE
+        )
     };
     println!(
-        "explored {name}: {executions} executions, bound {bound}, {} threads, {:.1} s{incomplete}",
+        "explored {name}: {executions} executions, bound {bound}, {} threads, {:.1} s{loom}",
         here.most_threads.get(),
         began.elapsed().as_secs_f64()
     );
@@ -158,12 +167,7 @@ fn complete() -> bool {
     use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     let seen = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
     let outcomes = seen.clone();
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = None;
-    model.max_duration = None;
-    model.max_permutations = None;
-    model.checkpoint_file = None;
-    model.check(move || {
+    endless(None).check(move || {
         let words = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
         let theirs = words.clone();
         let writer = loom::thread::spawn(move || {

@@ -179,22 +179,7 @@ impl<K> Chain<K> {
             // SAFETY: reachable after the pin, so not freed before it ends (DESIGN.md, proof of I7).
             let node = unsafe { unmark(at).as_ref() }?;
             node.canary.touch();
-            // ORDERING: Relaxed: whoever is reached by `next` was pushed before who was reached by `head` (Acquire), and all changes
-            // of `head` are exchanges: its release sequence has every push so far.
-            at = node.next.load(Ordering::Relaxed);
-            Some(node)
-        })
-    }
-
-    /// The same for who concludes something from a node that he does not meet.
-    fn iter_all<'p>(&'p self, _pin: &'p Pin) -> impl Iterator<Item = &'p Node<K>> {
-        // ORDERING: Acquire, as in `walk`: who is not met here has been unlinked, and we come after his last release (I1).
-        let mut at = self.head.load(Ordering::Acquire);
-        std::iter::from_fn(move || {
-            // SAFETY: as in `iter`.
-            let node = unsafe { unmark(at).as_ref() }?;
-            node.canary.touch();
-            // ORDERING: Acquire, as above.
+            // ORDERING: Acquire, as in `walk`: who is not met here has been unlinked, and we come after his last release (I1).
             at = node.next.load(Ordering::Acquire);
             Some(node)
         })
@@ -202,7 +187,7 @@ impl<K> Chain<K> {
 
     /// The entry of the first node with this hash, under `pin`.
     pub(super) fn find(&self, pin: &Pin, hash: u64) -> Option<NonNull<Entry<K>>> {
-        let node = self.iter_all(pin).find(|node| node.hash == hash)?;
+        let node = self.iter(pin).find(|node| node.hash == hash)?;
         Some(NonNull::from(node).cast()) // of the whole node, as in `walk`
     }
 
@@ -232,7 +217,7 @@ impl<K> Chain<K> {
 
     /// Calls `f` with the hash of every node.
     pub(super) fn for_each_hash(&self, pin: &Pin, mut f: impl FnMut(u64)) {
-        self.iter_all(pin).for_each(|node| f(node.hash));
+        self.iter(pin).for_each(|node| f(node.hash));
     }
 
     /// Is there a node whose entry `f` says yes to? It runs under a pin.

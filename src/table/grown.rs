@@ -70,13 +70,10 @@ impl<K> Core<K> {
         junk: &mut Junk<K>,
     ) -> Result<Got<'t, K>, Refused<K>> {
         let mut material = Material::default();
-        if stamp::seq(stamp) < SEQ_MAX {
-            let got = self.insert_at(view, newest, stamp, q, source, &mut material, junk)?;
-            if let Some(got) = got {
-                return Ok(got);
-            }
+        match self.insert_at(view, newest, stamp, q, source, &mut material, junk)? {
+            Some(got) => Ok(got),
+            None => self.rounds(q, source, material, junk),
         }
-        self.rounds(q, source, material, junk)
     }
 
     /// Finds the key or makes its entry. It was not in the first array at the stamp `seen`.
@@ -164,9 +161,6 @@ impl<K> Core<K> {
         if stamp::is_closed(seen) {
             return Ok(None); // there is a newer segment
         }
-        if stamp::seq(seen) >= SEQ_MAX && !mutant("generations_unchecked") {
-            return Err(Exhausted::Generations.into());
-        }
         match self.look_behind(&mut view, q, junk)? {
             Visited::Done(got) => return Ok(Some(got)),
             Visited::NotThere => {}
@@ -190,15 +184,7 @@ impl<K> Core<K> {
             Older::Unknown => Self::write_down(view, q.hash),
             known => known,
         };
-        let places = match older {
-            Older::Nowhere => return Ok(Visited::NotThere),
-            Older::At(distance) => match view.find(newest.number() - distance) {
-                Some(at) => at..at + 1,
-                None => return Ok(Visited::NotThere), // drained
-            },
-            Older::Unknown | Older::Anywhere => 1..view.len(),
-        };
-        for at in places {
+        for at in view.places(older) {
             let bucket = view.bucket(at, q.hash);
             prefetch(bucket);
             let look = Look::at(bucket, q.hash);
@@ -283,6 +269,9 @@ impl<K> Core<K> {
         material: &mut Material<K>,
         junk: &mut Junk<K>,
     ) -> Result<Option<Got<'t, K>>, Refused<K>> {
+        if stamp::seq(seen) >= SEQ_MAX && !mutant("generations_unchecked") {
+            return Err(Exhausted::Generations.into()); // before an idle key is given up for nothing
+        }
         if S::PREPARES && !material.prepared {
             drop(view); // foreign code
             source.prepare().map_err(Refused::WrongKey)?;

@@ -44,13 +44,7 @@ impl<K> Core<K> {
         let bucket = newest.array.bucket(hash);
         prefetch(bucket);
         let behind = newest.behind.of(&newest.array, hash);
-        let older = match behind {
-            Older::At(distance) => view
-                .find(newest.number() - distance)
-                .map_or(0..0, |at| at..at + 1),
-            Older::Anywhere => 1..view.len(),
-            Older::Unknown | Older::Nowhere => 0..0,
-        };
+        let older = view.places(behind);
         // While we wait for the first one.
         if older.len() == 1 {
             prefetch(view.bucket(older.start, hash));

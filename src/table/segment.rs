@@ -12,9 +12,10 @@ use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{self, Bury, Pin};
 use crate::sync::Canary;
 use crate::table::array::Array;
-use crate::table::behind::Behind;
+use crate::table::behind::{Behind, Older};
 use crate::table::bucket::Bucket;
 use crossbeam_utils::CachePadded;
+use std::ops::Range;
 use std::ptr::{null_mut, NonNull};
 use std::sync::Arc;
 
@@ -269,6 +270,18 @@ impl<K> View<'_, K> {
 
     pub(super) fn pointer(&self, at: usize) -> NonNull<Segment<K>> {
         self.list().segments[at]
+    }
+
+    /// The places of the list at which a key may be that is not in the newest segment; none, if nobody knows. (A segment that has left was drained.)
+    #[inline]
+    pub(super) fn places(&self, older: Older) -> Range<usize> {
+        match older {
+            Older::At(distance) => self
+                .find(self.segment(0).number - distance)
+                .map_or(0..0, |at| at..at + 1),
+            Older::Anywhere => 1..self.len(),
+            Older::Unknown | Older::Nowhere => 0..0,
+        }
     }
 
     /// The place of the segment with a number, if it is still there.
