@@ -4,24 +4,24 @@
 //! | trap | here or in |
 //! |---|---|
 //! | 1 orphan lock, 5 touch after free, 6 sleeper on a killed entry | here: entries that die all the time |
-//! | 2 resurrection | here; `api_handles.rs` (`upgrade_gives_none_…`), `stress.rs` (`upgrades_race_…`) |
+//! | 2 resurrection | here; `api_handles.rs` (`upgrade_gives_none_…`), `stress_ends.rs` (`upgrades_race_…`) |
 //! | 3 unlink removes the successor | here |
 //! | 4 pooled entries | here |
 //! | 7 spinning on a dying entry | here; `foreign_stopped.rs` |
 //! | 8 time-outs leave entries behind | here; `memory.rs` (`a_timed_out_waiter_…`) |
-//! | 10 time-out races grant | here; `stress.rs` (`a_time_out_that_races_…`) |
+//! | 10 time-out races grant | here; `stress_ends.rs` (`a_time_out_that_races_…`) |
 //! | 11 waiting under an internal lock | here; `stress.rs` (`keys_go_on_in_parallel_…`) |
 //! | 12 user code under internal locks | `foreign.rs` and `foreign_stopped.rs`, all of them; `api_observers.rs` |
 //! | 13 reference bound to the wrong object | here |
 //! | 14 epoch stall | `memory.rs` (`trap_14_…`) |
 //! | 17 owned guard outlives the table, guard in a destructor of a thread-local | here |
-//! | 18 owner ids used again, 19 thread ends while holding | here; `stress.rs` (`a_later_thread_…`, `dying_threads_…`) |
+//! | 18 owner ids used again, 19 thread ends while holding | here; `stress_ends.rs` (`a_later_thread_…`, `dying_threads_…`) |
 //! | 20 guard on another thread, 21 tasks as owners, 24 `&mut` | `compile_fail.rs` and `ui/` |
 //! | 22 counts that wrap | `widths.rs` |
 //! | 23 guards in any order | here; `api_guards.rs`, `model.rs` |
 //! | 30 hostile hash | here; `stress.rs` |
-//! | 31 lying `Eq` | here |
-//! | 32 panics | here; `foreign.rs`, `api_guards.rs`, `stress.rs` |
+//! | 31 lying `Eq` | `traps_lying.rs` |
+//! | 32 panics | here; `foreign.rs`, `api_guards.rs`, `stress_ends.rs` |
 #![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
@@ -29,13 +29,13 @@ mod common;
 
 use common::{elsewhere, eventually, while_held, Dice, Events, OneHash, PATIENCE};
 use perkey::{KeyLock, LockTable, OwnedKeyGuard, OwnedKeyLock, ReentrantLock};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::mem::forget;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{mpsc, Arc, Mutex};
+use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
 type OneBucket = LockTable<u64, OneHash>;
@@ -538,108 +538,6 @@ fn trap_30_a_constant_hash_costs_neither_exclusion_nor_independence() {
         while_held(&t, &99, || assert!(t.try_lock(&98).is_some()));
     });
     assert!(t.is_empty());
-}
-
-/// A key whose `Eq` and `Hash` lie.
-struct Liar {
-    n: u64,
-    live: Arc<Mutex<HashMap<usize, ()>>>,
-    id: usize,
-}
-
-static IDS: AtomicUsize = AtomicUsize::new(0);
-thread_local!(static LIES: Cell<u64> = const { Cell::new(1) });
-
-fn lie() -> u64 {
-    let mut dice = Dice(LIES.get());
-    let n = dice.next();
-    LIES.set(dice.0);
-    n
-}
-
-impl Liar {
-    fn new(n: u64, live: &Arc<Mutex<HashMap<usize, ()>>>) -> Self {
-        let id = IDS.fetch_add(1, SeqCst);
-        live.lock().unwrap().insert(id, ());
-        Self {
-            n,
-            live: live.clone(),
-            id,
-        }
-    }
-}
-
-impl Clone for Liar {
-    fn clone(&self) -> Self {
-        Self::new(self.n, &self.live)
-    }
-}
-
-impl Drop for Liar {
-    fn drop(&mut self) {
-        assert!(
-            self.live.lock().unwrap().remove(&self.id).is_some(),
-            "dropped twice"
-        );
-    }
-}
-
-impl PartialEq for Liar {
-    fn eq(&self, other: &Self) -> bool {
-        match lie() % 4 {
-            0 => true,
-            1 => false,
-            _ => self.n == other.n,
-        }
-    }
-}
-
-impl Eq for Liar {}
-
-impl Hash for Liar {
-    fn hash<H: Hasher>(&self, h: &mut H) {
-        h.write_u64(if lie().is_multiple_of(4) {
-            lie() % 3
-        } else {
-            self.n
-        });
-    }
-}
-
-#[test]
-fn trap_31_keys_that_lie_may_be_locked_wrongly_but_nothing_is_corrupted_or_leaked() {
-    // I7, I9: guards, handles and weak handles of such keys on three threads; at the end every key has been dropped once.
-    let live = Arc::new(Mutex::new(HashMap::new()));
-    {
-        let t = LockTable::with_capacity_and_hasher(10, common::PlainHash);
-        std::thread::scope(|s| {
-            for me in 0..3 {
-                let (t, live) = (&t, &live);
-                s.spawn(move || {
-                    LIES.set(me + 1);
-                    let mut dice = Dice(me);
-                    for _ in 0..rounds(3_000) {
-                        // `try_lock`: two wrong locks in two orders would be a deadlock of our own making.
-                        let guards: Vec<_> = (0..dice.below(9))
-                            .filter_map(|k| t.try_lock(&Liar::new(k, live)))
-                            .collect();
-                        let handle = t.handle(&Liar::new(dice.below(9), live));
-                        // It may fail: a slot that is taken over between the look at its hash and that at its key has another hash, and
-                        // if `Eq` says yes to it, the handle is sought under the wrong one.
-                        drop(handle.downgrade().upgrade());
-                        assert!(guards.iter().all(|g| g.depth() > 0 && g.key().n < 9));
-                        let _ = t.is_locked(&Liar::new(3, live));
-                        if dice.below(16) == 0 {
-                            t.shrink_to_fit();
-                        }
-                    }
-                });
-            }
-        });
-        assert!(t.is_empty(), "every guard and handle knows its own entry");
-        assert!(live.lock().unwrap().len() <= t.capacity());
-    }
-    assert!(live.lock().unwrap().is_empty(), "leaked");
 }
 
 #[test]

@@ -399,7 +399,7 @@ pub(crate) const SHUTTLE: &[Twin] = &[
     schedule("no_help", "shuttle_table", "insertions_race"),
     schedule("stamp_not_seen_again", "shuttle_table", "four_tasks_draw_their_programs"),
     schedule("reference_before_wake", "shuttle_table", "a_release_does_not_reach_the_next_key"),
-    schedule("no_second_search", "shuttle_table", "executions_are_deterministic"),
+    schedule("no_second_search", "shuttle_replay", "executions_are_deterministic"),
     // histories that no order explains
     schedule("upgrade_of_the_dead", "shuttle_histories", "histories_of_keys_in_slots"),
     schedule("no_help", "shuttle_histories", "histories_of_keys_in_slots"),

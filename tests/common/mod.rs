@@ -1,7 +1,7 @@
 //! Helpers of the test files: hashers, observers, and ways to bring threads into a known state without sleeping.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use perkey::{LockTable, Observer};
+use perkey::{LockTable, ManyGuard, Observer};
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -264,4 +264,11 @@ pub fn nothing_is_held<S: BuildHasher + Sync>(t: &LockTable<u64, S>, keys: u64, 
             assert!(t.try_lock(&k).is_some(), "{k} is locked still");
         }
     });
+}
+
+/// The keys that are held, in ascending order.
+pub fn sorted(many: &ManyGuard<'_, u64>) -> Vec<u64> {
+    let mut keys: Vec<u64> = many.keys().copied().collect();
+    keys.sort_unstable();
+    keys
 }
