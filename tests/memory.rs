@@ -227,7 +227,7 @@ fn strings_beyond_the_slots_are_freed_with_their_entries() {
     let before = live();
     let big = "x".repeat(1 << 20);
     let guard = t.lock(big.as_str());
-    assert!(live() - before >= (2 << 20) - NOISE); // the epoch may free for others meanwhile
+    assert!(live() - before > 3 << 19, "it has both"); // not to the byte: the epoch frees for others meanwhile
     drop((guard, big));
     assert!(live() - before < 64 * KIB);
     drop(held);
@@ -243,7 +243,7 @@ fn shrink_to_fit_gives_an_idle_keys_memory_back() {
     let before = live();
     drop(t.lock(big.as_str()));
     assert!(
-        live() - before >= 1 << 20,
+        live() - before > 1 << 19, // all of it or nothing; not to the byte, as the epoch frees for others meanwhile
         "kept for the next key in its place"
     );
     t.shrink_to_fit();

@@ -92,17 +92,29 @@ pub(crate) const CHECKERS: &[&Checker] = &[&WIDTHS, &THREADS, &SHUTTLE, &LOOM];
 /// What has been counted so far.
 #[derive(Default)]
 pub(crate) struct Tally {
-    pub(crate) passed: usize,
-    pub(crate) failed: usize,
+    passed: usize,
+    failed: Vec<String>,
 }
 
 impl Tally {
-    pub(crate) fn count(&mut self, ok: bool) {
-        if ok {
-            self.passed += 1;
-        } else {
-            self.failed += 1;
+    pub(crate) fn good(&mut self) {
+        self.passed += 1;
+    }
+
+    /// Says so at once, and, by its first line, at the end, too: a log of this length is read from there.
+    pub(crate) fn fault(&mut self, what: &str) {
+        println!("FAILED: {what}");
+        self.failed
+            .push(what.lines().next().unwrap_or_default().to_owned());
+    }
+
+    /// Prints what there was. Has nothing failed?
+    pub(crate) fn end(&self) -> bool {
+        println!("\n{} passed, {} failed", self.passed, self.failed.len());
+        for what in &self.failed {
+            println!("FAILED: {what}");
         }
+        self.failed.is_empty()
     }
 }
 
@@ -115,12 +127,11 @@ impl<'t> Shared<'t> {
     }
 
     pub(crate) fn good(&self) {
-        self.0.lock().expect("no panic while counting").count(true);
+        self.0.lock().expect("no panic while counting").good();
     }
 
     pub(crate) fn fault(&self, what: &str) {
-        println!("FAILED: {what}");
-        self.0.lock().expect("no panic while counting").count(false);
+        self.0.lock().expect("no panic while counting").fault(what);
     }
 }
 
@@ -208,8 +219,7 @@ pub(crate) fn known(tally: &Shared<'_>) {
 pub(crate) fn check(checker: &Checker, full: bool, tally: &mut Tally) {
     println!("\n== {}", checker.name);
     let Some(tests) = tests(checker) else {
-        println!("FAILED: the {} tests do not build", checker.name);
-        tally.count(false);
+        tally.fault(&format!("the {} tests do not build", checker.name));
         return;
     };
     let tally = Shared::new(tally);

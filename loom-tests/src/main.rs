@@ -46,8 +46,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    println!("\n{} passed, {} failed", tally.passed, tally.failed);
-    if tally.failed == 0 {
+    if tally.end() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -62,11 +61,11 @@ fn verify(full: bool, tally: &mut Tally) {
         if args[0] == "doc" {
             command.env("RUSTDOCFLAGS", "-D warnings");
         }
-        let ok = command.status().is_ok_and(|s| s.success());
-        if !ok {
-            println!("FAILED: {name}");
+        if command.status().is_ok_and(|s| s.success()) {
+            tally.good();
+        } else {
+            tally.fault(name);
         }
-        tally.count(ok);
     }
     check::known(&Shared::new(tally));
     check(&WIDTHS, full, tally);
