@@ -47,7 +47,8 @@
 //!   goes further, at random, and a failure can be replayed;
 //! - loom 0.7.3 as published leaves executions out (tokio-rs/loom, issues 166 and 392): a thread that reads a word before it writes to it hides the reads
 //!   of others before that. perkey's own models run on a copy with `loom-tests/loom.patch`, which cargo takes by its setting
-//!   `paths = ["…/loom-0.7.3"]`; do the same;
+//!   `paths = ["…/loom-0.7.3"]`; do the same. Without a bound it also explores only once what differs in the order of independent steps only, and so ends much
+//!   sooner;
 //! - observers are called, but arc-swap, which holds them, is not explored; [`storage`] backends in memory and the layers are, files and databases are not there;
 //! - `storage::conformance::shuttle(MyStore::new, 10_000)` (feature `test-util`) puts a backend of your own through the suite that ours pass;
 //! - a model that fails often takes its process along, as guards of a broken execution are dropped: run it in one of its own.
@@ -94,7 +95,7 @@ pub type RandomState = foldhash::fast::FixedState;
 pub mod model {
     pub use crate::sync::model::tick;
     #[cfg(perkey_loom)]
-    pub use crate::sync::model::{leave_out_epoch, use_time};
+    pub use crate::sync::model::{begin, leave_out_epoch, use_time};
     pub use crate::sync::time::Instant;
 }
 

@@ -17,6 +17,8 @@ pub(crate) const LONG: Duration = Duration::from_hours(2);
 pub(crate) struct Checker {
     pub(crate) name: &'static str,
     pub(crate) flags: &'static str,
+    /// The directory that it is built in.
+    pub(crate) target: &'static str,
     /// Which tests to build, and which of these to take.
     pub(crate) build: &'static [&'static str],
     pub(crate) prefixes: &'static [&'static str],
@@ -30,6 +32,7 @@ pub(crate) struct Checker {
 pub(crate) const LOOM: Checker = Checker {
     name: "loom",
     flags: steps::LOOM,
+    target: "loom",
     build: &["-p", "loom-tests", "--tests"],
     prefixes: &["loom_"],
     whole: true,
@@ -40,6 +43,7 @@ pub(crate) const LOOM: Checker = Checker {
 pub(crate) const SHUTTLE: Checker = Checker {
     name: "shuttle",
     flags: steps::SHUTTLE,
+    target: "shuttle",
     build: &["-p", "loom-tests", "--tests"],
     prefixes: &["shuttle_", "stop_anywhere"],
     whole: true,
@@ -51,6 +55,7 @@ pub(crate) const SHUTTLE: Checker = Checker {
 pub(crate) const THREADS: Checker = Checker {
     name: "threads",
     flags: "--cfg perkey_mutant",
+    target: "threads",
     build: suite::THREADS_BUILD,
     prefixes: suite::THREADS_FILES,
     whole: false,
@@ -62,6 +67,7 @@ pub(crate) const THREADS: Checker = Checker {
 pub(crate) const WIDTHS: Checker = Checker {
     name: "small",
     flags: "--cfg perkey_mutant --cfg perkey_small",
+    target: "small",
     build: &["-p", "perkey", "--test", "widths"],
     prefixes: &["widths"],
     whole: false,
@@ -69,11 +75,24 @@ pub(crate) const WIDTHS: Checker = Checker {
     twins: suite::WIDTHS,
 };
 
+/// Whether loom is right to leave out what it leaves out. Not about the library: no mutant of it fails these, and a mistake of loom's is among them.
+pub(crate) const LITMUS: Checker = Checker {
+    name: "litmus",
+    flags: steps::LOOM,
+    target: "loom",
+    build: &["-p", "loom-tests", "--test", "litmus"],
+    prefixes: &["litmus"],
+    whole: true,
+    left_out: &[],
+    twins: &[],
+};
+
 /// The scenarios again, with the words as they are: `src/sync/loom.rs` has short forms for some accesses, and this is to show that
 /// they hide nothing.
 pub(crate) const EXACT: Checker = Checker {
     name: "exact",
     flags: steps::EXACT,
+    target: "exact",
     build: LOOM.build,
     prefixes: LOOM.prefixes,
     whole: true,

@@ -15,7 +15,7 @@ mod sites;
 mod steps;
 mod suite;
 
-use check::{check, Shared, Tally, EXACT, LOOM, SHUTTLE, THREADS, WIDTHS};
+use check::{check, Shared, Tally, EXACT, LITMUS, LOOM, SHUTTLE, THREADS, WIDTHS};
 use run::cargo;
 use std::process::ExitCode;
 use steps::Step;
@@ -34,7 +34,10 @@ fn main() -> ExitCode {
     let full = has("--full");
     let mut tally = Tally::default();
     match &words[..] {
-        ["loom"] => check(&LOOM, full, &mut tally),
+        ["loom"] => {
+            check(&LITMUS, full, &mut tally);
+            check(&LOOM, full, &mut tally);
+        }
         ["shuttle"] => check(&SHUTTLE, full, &mut tally),
         ["verify"] => verify(full, &mut tally),
         ["prove", "orderings"] => orderings::prove(has("--changed"), &mut tally),
@@ -71,6 +74,7 @@ fn verify(full: bool, tally: &mut Tally) {
     check(&WIDTHS, full, tally);
     check(&THREADS, full, tally);
     check(&SHUTTLE, full, tally);
+    check(&LITMUS, full, tally);
     check(&LOOM, full, tally);
     orderings::prove(true, tally);
 }

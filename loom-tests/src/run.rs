@@ -50,7 +50,7 @@ pub(crate) fn tests(checker: &Checker) -> Option<Vec<Test>> {
     let mut args = vec!["test", "--release", "--no-run"];
     args.push("--message-format=json-render-diagnostics");
     args.extend(checker.build);
-    let out = cargo(checker.flags, checker.name, &args)
+    let out = cargo(checker.flags, checker.target, &args)
         .stderr(Stdio::inherit())
         .output()
         .ok()?;
@@ -100,7 +100,7 @@ pub(crate) enum End {
     Stopped(String),
 }
 
-/// The variables that steer a test; set by the runner only.
+/// The variables that steer a test; set by the runner, or the test itself, only.
 const STEERING: &[&str] = &[
     "PERKEY_MUTANT",
     "PERKEY_BOUND",
@@ -108,6 +108,7 @@ const STEERING: &[&str] = &[
     "PERKEY_FULL",
     "PERKEY_WEAKEN",
     "PERKEY_SITES",
+    "LOOM_REDUCTION",
 ];
 
 /// Runs one test in a process of its own, with these variables set, for so long at most.

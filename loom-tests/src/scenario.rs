@@ -105,7 +105,10 @@ fn chosen(bound: Bound) -> Option<usize> {
 }
 
 /// A model that nothing cuts short but its bound, whatever loom's own variables say.
-fn endless(bound: Option<usize>) -> loom::model::Builder {
+#[must_use]
+pub fn endless(bound: Option<usize>) -> loom::model::Builder {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    crate::stacks::keep();
     let mut model = loom::model::Builder::new();
     model.preemption_bound = bound;
     model.max_duration = None;
@@ -126,8 +129,6 @@ fn endless(bound: Option<usize>) -> loom::model::Builder {
 pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -> u64 {
     let bound = chosen(bound);
     tell_failures();
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    crate::stacks::keep();
     let here = Rc::new(Progress {
         name: name.to_owned(),
         most_threads: Cell::new(1),
@@ -140,6 +141,7 @@ pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -
         let p = progress().expect("a model is explored on one thread");
         p.execution.set(p.execution.get() + 1);
         p.threads.set(1);
+        perkey::model::begin();
         f();
     });
     PROGRESS.set(None);

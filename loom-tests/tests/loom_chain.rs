@@ -4,7 +4,7 @@
 //! real one is inside.
 #![cfg(perkey_loom)]
 
-use loom_tests::{all_in_full, bounds, explore, two, Hashing, Key, World, A, A1, ALL, B, C, C1, D};
+use loom_tests::{bounds, explore, two, Hashing, Key, World, A, A1, ALL, B, C, C1, D};
 use perkey::model::leave_out_epoch;
 use perkey::OwnedKeyGuard;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn try_(w: &World, key: Key) {
 /// I1: the chain is empty again: its only key has been released.
 #[test]
 fn release_c_against_c() {
-    explore("release_c_against_c", all_in_full(6), || {
+    explore("release_c_against_c", ALL, || {
         leave_out_epoch();
         let (world, [c], _kept) = world([C]);
         two(&world, |w| release(w, c), |w| try_(w, C));
@@ -65,7 +65,7 @@ fn release_c1_behind_c_against_c1() {
 /// I1: the key's node, marked by its last holder, is unlinked by who looks for it next.
 #[test]
 fn release_c_against_release_a1_and_c() {
-    explore("release_c_against_release_a1_and_c", bounds(4, 6), || {
+    explore("release_c_against_release_a1_and_c", ALL, || {
         leave_out_epoch();
         let (world, [c, a1], _kept) = world([C, A1]);
         two(

@@ -91,7 +91,7 @@ fn new_c() -> (Arc<World>, [Guard; 2]) {
 /// I1, I2: insert against insert: both take the key for new by the short path.
 #[test]
 fn try_new_c_against_try_new_c() {
-    explore("try_new_c_against_try_new_c", all_in_full(6), || {
+    explore("try_new_c_against_try_new_c", ALL, || {
         leave_out_epoch();
         let (world, _kept) = new_c();
         two(&world, |w| try_(w, C), |w| try_(w, C));
@@ -191,24 +191,20 @@ fn release_chained_c_tend_against_tend_try_c() {
 /// I1, I2: the key's last holder, in the chain of an older segment, writes down that it is not there any more; who asks for it next looks no further.
 #[test]
 fn release_chained_c_try_d_against_try_c() {
-    explore(
-        "release_chained_c_try_d_against_try_c",
-        bounds(4, 5),
-        || {
-            leave_out_epoch();
-            let (world, _kept, c) = chained_c(E);
-            world.table.grow(1);
-            two(
-                &world,
-                |w| {
-                    release(w, c);
-                    try_(w, D);
-                },
-                |w| try_(w, C),
-            );
-            assert_eq!(world.table.len(), 2);
-        },
-    );
+    explore("release_chained_c_try_d_against_try_c", ALL, || {
+        leave_out_epoch();
+        let (world, _kept, c) = chained_c(E);
+        world.table.grow(1);
+        two(
+            &world,
+            |w| {
+                release(w, c);
+                try_(w, D);
+            },
+            |w| try_(w, C),
+        );
+        assert_eq!(world.table.len(), 2);
+    });
 }
 
 /// I1: the same, behind another node: who asks for the key writes down himself that it is not there any more.
@@ -230,7 +226,7 @@ fn release_chained_c_behind_f_against_try_c() {
 /// I1, I7: the key is in the chain of the newest segment, and found there by the short path, while its last holder lets go of it and its node goes.
 #[test]
 fn release_chained_c_against_try_c() {
-    explore("release_chained_c_against_try_c", bounds(3, 6), || {
+    explore("release_chained_c_against_try_c", all_in_full(3), || {
         let (world, _kept, c) = chained_c(C1);
         two(&world, |w| release(w, c), |w| try_(w, C));
         assert_eq!(world.table.len(), 2);
@@ -378,7 +374,7 @@ fn tend_against_grow() {
 /// I7: a node of a segment's chain is released while the segment is drained.
 #[test]
 fn release_chained_c_against_tend() {
-    explore("release_chained_c_against_tend", bounds(1, 6), || {
+    explore("release_chained_c_against_tend", ALL, || {
         let (world, _kept, c) = chained_c(C1);
         world.table.grow(1);
         two(

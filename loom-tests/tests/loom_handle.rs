@@ -2,7 +2,7 @@
 #![cfg(perkey_loom)]
 
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom_tests::{bounds, explore, two, World, A, ALL, B, C};
+use loom_tests::{all_in_full, bounds, explore, two, World, A, ALL, B, C};
 use perkey::model::{tick, use_time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +102,7 @@ fn handle_against_other_keys() {
 /// I1, I6: waiting through a handle whose other users leave meanwhile.
 #[test]
 fn handle_lock_against_lock() {
-    explore("handle_lock_against_lock", bounds(8, 14), || {
+    explore("handle_lock_against_lock", all_in_full(8), || {
         let world = World::new();
         let strong = world.table.handle_owned(&A);
         two(

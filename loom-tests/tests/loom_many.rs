@@ -2,7 +2,7 @@
 //! loom itself finds a deadlock.
 #![cfg(perkey_loom)]
 
-use loom_tests::{bounds, explore, two, Key, World, A, A1, ALL, B};
+use loom_tests::{all_in_full, bounds, explore, two, Key, World, A, A1, ALL, B};
 use perkey::model::{tick, use_time};
 use perkey::{LockManyError, ManyGuard};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ fn many_a_many_a() {
 /// I6: one key at a time against both at once.
 #[test]
 fn many_ba_against_lock_b() {
-    explore("many_ba_against_lock_b", bounds(4, 10), || {
+    explore("many_ba_against_lock_b", all_in_full(4), || {
         let (world, _handles) = world(B);
         two(&world, |w| lock_many(w, &[B, A]), |w| w.lock_all(&[B]));
         assert_eq!((world.touched(A), world.touched(B)), (1, 2));
@@ -175,7 +175,7 @@ fn try_many_ba_against_try_b() {
 /// M4: all or none, when time is over, too.
 #[test]
 fn timeout_of_many_ab_against_unlock_b() {
-    explore("timeout_of_many_ab_against_unlock_b", bounds(4, 7), || {
+    explore("timeout_of_many_ab_against_unlock_b", ALL, || {
         use_time();
         let (world, _handles) = world(B);
         let guard = world.table.lock_owned(&B);

@@ -4,7 +4,7 @@
 #![cfg(perkey_loom)]
 
 use loom::cell::UnsafeCell;
-use loom_tests::{bounds, explore, Bound, ALL};
+use loom_tests::{all_in_full, bounds, explore, Bound, ALL};
 use perkey::storage::{
     BoxError, Bytes, Digest, Intent, PerKey, Prefix, Scope, Serializing, Storage,
 };
@@ -190,7 +190,7 @@ fn serializing_list_update_a() {
 /// S2: one operation at a time on a key: no update is lost.
 #[test]
 fn per_key_update_a_update_a() {
-    explore("per_key_update_a_update_a", bounds(5, 5), || {
+    explore("per_key_update_a_update_a", all_in_full(5), || {
         let store = race(
             PerKey::new(Tiny::new(false)),
             |s| s.update(&A, count).unwrap(),
@@ -204,7 +204,7 @@ fn per_key_update_a_update_a() {
 /// S2, for reads, too.
 #[test]
 fn per_key_load_a_update_a() {
-    explore("per_key_load_a_update_a", bounds(5, 14), || {
+    explore("per_key_load_a_update_a", ALL, || {
         let store = PerKey::new(Tiny::new(false));
         store.save_as(&A, [1]).unwrap();
         let store = race(
@@ -258,7 +258,7 @@ fn per_key_nested_update_a() {
 /// S5: a value is made once, however many ask.
 #[test]
 fn get_or_insert_a_get_or_insert_a() {
-    explore("get_or_insert_a_get_or_insert_a", bounds(5, 9), || {
+    explore("get_or_insert_a_get_or_insert_a", all_in_full(5), || {
         let made = Arc::new(AtomicUsize::new(0));
         let (here, there) = (made.clone(), made.clone());
         let get = |s: &PerKey<Tiny>, made: &AtomicUsize| {
@@ -279,7 +279,7 @@ fn get_or_insert_a_get_or_insert_a() {
 fn get_or_insert_a_fails_get_or_insert_a() {
     explore(
         "get_or_insert_a_fails_get_or_insert_a",
-        bounds(2, 9),
+        all_in_full(2),
         || {
             let store = race(
                 PerKey::new(Tiny::new(false)),
