@@ -126,6 +126,11 @@ fn two_threads_with_fences() {
     compare("two_threads_with_fences", 4, 200, program::draw_fenced);
 }
 
+#[test]
+fn more_stores_than_loom_keeps() {
+    compare("more_stores_than_loom_keeps", 5, 60, program::draw_storing);
+}
+
 /// What tells the outcomes that there cannot be does not call all of them so.
 #[test]
 fn coherence_is_told_from_its_contrary() {

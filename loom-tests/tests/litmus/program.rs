@@ -72,6 +72,22 @@ pub fn draw_fenced(rng: &mut Rng) -> Program {
     vec![thread(0), thread(1)]
 }
 
+/// One thread stores to a word more often than loom keeps stores (seven); the other one looks.
+pub fn draw_storing(rng: &mut Rng) -> Program {
+    let mut store = |i: usize| match rng.u8(..4) {
+        0 => Op::Add(0, Relaxed),
+        1 => Op::Store(1, 50 + i as u64, Release),
+        _ => Op::Store(0, 20 + i as u64, Relaxed),
+    };
+    let stores = (0..10).map(&mut store).collect();
+    let looks = (0..rng.usize(1..=3)).map(|i| match rng.u8(..4) {
+        0 => Op::Load(1, Acquire),
+        1 if i > 0 => Op::Store(1, 10 + i as u64, Relaxed),
+        _ => Op::Load(0, Relaxed),
+    });
+    vec![looks.collect(), stores]
+}
+
 fn operation(rng: &mut Rng, thread: usize, at: usize) -> Op {
     let word = rng.usize(..WORDS);
     let value = (10 * (thread + 1) + at) as u64;
