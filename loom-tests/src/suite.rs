@@ -244,7 +244,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("nowhere_without_chain", "loom_growth", "release_first_chained_c_against_try_c", 2),
     twin("behind_in_part", "loom_growth", "try_d_against_try_busy_c_in_a_larger_segment", 2),
     twin("behind_without_chain", "loom_growth", "release_chained_c_try_d_against_try_c", 2),
-    twin("table/chain.rs iter_all.2", "loom_growth", "release_chained_c_behind_f_against_try_c", 3),
+    twin("table/chain.rs iter.2", "loom_growth", "release_chained_c_behind_f_against_try_c", 3),
     twin("table/bucket.rs for_each_hash.1", "loom_growth", "release_c_try_e_against_grow_try_c", 2),
     twin("table/behind.rs of.1", "loom_growth", "release_chained_c_try_d_against_try_c", 3),
     twin("older_not_closed", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
