@@ -144,7 +144,7 @@ fn timeout_against_grant() {
 /// I6: of two waiters one times out while the release is on its way: the other must run all the same.
 #[test]
 fn timeout_against_unlock_against_lock() {
-    explore("timeout_against_unlock_against_lock", bounds(3, 4), || {
+    explore("timeout_against_unlock_against_lock", bounds(3, 5), || {
         use_time();
         let l = lock();
         let guard = l.lock();
@@ -168,7 +168,7 @@ fn timeout_against_unlock_against_lock() {
 fn lock_unlock_twice_against_lock_against_lock() {
     explore(
         "lock_unlock_twice_against_lock_against_lock",
-        bounds(2, 4),
+        bounds(2, 5),
         || {
             let l = lock();
             let held = l.lock();
@@ -189,7 +189,7 @@ fn lock_unlock_twice_against_lock_against_lock() {
 /// I1, I6: three threads, one round each.
 #[test]
 fn lock_against_lock_against_lock() {
-    explore("lock_against_lock_against_lock", bounds(4, 5), || {
+    explore("lock_against_lock_against_lock", bounds(4, 6), || {
         let l = lock();
         let t = [
             spawn(&l, |l| l.lock().touch()),

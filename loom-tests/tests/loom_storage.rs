@@ -247,7 +247,7 @@ fn serializing_nested_update_a() {
 /// S2, S4: operations inside operations do not wait for themselves.
 #[test]
 fn per_key_nested_update_a() {
-    explore("per_key_nested_update_a", bounds(5, 5), || {
+    explore("per_key_nested_update_a", bounds(5, 6), || {
         let store = PerKey::new(Tiny::new(false));
         let store = race(store, nested, |s| s.update(&A, count).unwrap());
         assert_eq!(value(&*store, &A), 3);
@@ -301,7 +301,7 @@ fn get_or_insert_a_fails_get_or_insert_a() {
 /// S6: two operations on both keys, named in opposite orders: no deadlock, and one after the other.
 #[test]
 fn rename_a_to_b_rename_b_to_a() {
-    explore("rename_a_to_b_rename_b_to_a", bounds(1, 1), || {
+    explore("rename_a_to_b_rename_b_to_a", bounds(1, 2), || {
         let store = PerKey::new(Tiny::new(false));
         store.save_as(&A, [1]).unwrap();
         let store = race(
@@ -318,7 +318,7 @@ fn rename_a_to_b_rename_b_to_a() {
 /// S16: a value goes from one store to the other, and back: no deadlock, and it is in one of them afterwards.
 #[test]
 fn transfer_a_there_transfer_a_back() {
-    explore("transfer_a_there_transfer_a_back", bounds(6, 6), || {
+    explore("transfer_a_there_transfer_a_back", bounds(6, 9), || {
         let mut stores = [(); 2].map(|()| PerKey::new(Tiny::new(false)));
         // Which of the two comes first is up to the allocator, and must be the same in every execution.
         stores.sort_by_key(Storage::lock_order);

@@ -39,17 +39,17 @@ sequences! {
     /// I1, I2, I7: both threads take over, one of them what the other looks for.
     try_ab_try_ca bounds(3, 4), try_all: [A, B], [C, A];
     /// I4, I7: taken over while a key with the same hash is looked for.
-    try_ab_try_a1 bounds(2, 2), try_all: [A, B], [A1];
+    try_ab_try_a1 bounds(2, 3), try_all: [A, B], [A1];
     /// I1, I2: three keys in two slots, in opposite directions.
     try_abc_try_ba bounds(2, 2), try_all: [A, B, C], [B, A];
     /// I1, I2, I6: as `try_aab_try_a`, waiting.
-    lock_aab_lock_a bounds(4, 4), lock_all: [A, A, B], [A];
+    lock_aab_lock_a bounds(4, 5), lock_all: [A, A, B], [A];
     /// I1, I2, I6: as `try_ab_try_a`, waiting.
-    lock_ab_lock_a bounds(5, 5), lock_all: [A, B], [A];
+    lock_ab_lock_a bounds(5, 6), lock_all: [A, B], [A];
     /// I1, I2, I6: as `try_ab_try_ca`, waiting.
     lock_ab_lock_ca bounds(3, 4), lock_all: [A, B], [C, A];
     /// I4, I6: as `try_ab_try_a1`, waiting.
-    lock_ab_lock_a1 bounds(2, 2), lock_all: [A, B], [A1];
+    lock_ab_lock_a1 bounds(2, 3), lock_all: [A, B], [A1];
     /// I1, I2, I6: as `try_abc_try_ba`, waiting.
     lock_abc_lock_ba bounds(2, 2), lock_all: [A, B, C], [B, A];
 }
