@@ -2,19 +2,16 @@
 #![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
+#[path = "common/heap.rs"]
+mod heap;
+
+use heap::{alone, live, KIB};
 use perkey::{KeyGuard, LockTable};
-use stats_alloc::{StatsAlloc, INSTRUMENTED_SYSTEM};
-use std::alloc::System;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-#[global_allocator]
-static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-const KIB: usize = 1024;
-const MIB: usize = 1024 * KIB;
+const MIB: isize = 1024 * KIB;
 
 /// Keys alive at once: a million, or fewer where nothing is optimised.
 const MANY: u64 = if cfg!(debug_assertions) {
@@ -23,17 +20,9 @@ const MANY: u64 = if cfg!(debug_assertions) {
     1_000_000
 };
 
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// One test at a time: the allocator sees all threads.
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Bytes that are allocated now.
-fn live() -> usize {
-    let s = HEAP.stats();
-    s.bytes_allocated.saturating_sub(s.bytes_deallocated)
+/// Bytes more than `before`, if it is more.
+fn more_than(before: isize) -> isize {
+    (live() - before).max(0)
 }
 
 /// Holds these keys.
@@ -65,9 +54,9 @@ fn an_empty_table_takes_at_most_8_kib() {
     let rounds = (0..8).map(|_| {
         let before = live();
         let tables: Vec<LockTable<u64>> = (0..1000).map(|_| LockTable::new()).collect();
-        let each = (live() - before) / tables.len() - size_of::<LockTable<u64>>();
+        let each = (live() - before) / 1000 - heap::signed(size_of::<LockTable<u64>>());
         drop(tables);
-        (each, live().saturating_sub(before))
+        (each, more_than(before))
     });
     let (each, left) = rounds.min().expect("eight rounds");
     assert!(
@@ -83,7 +72,8 @@ fn a_million_keys_at_once_are_each_held_and_cost_at_most_112_bytes() {
     let before = live();
     let table = LockTable::new();
     let guards = hold(&table, 0..MANY);
-    let bytes = live() - before - guards.capacity() * size_of::<KeyGuard<'_, u64>>();
+    let ours = guards.capacity() * size_of::<KeyGuard<'_, u64>>();
+    let bytes = live() - before - heap::signed(ours);
     let each = bytes as f64 / MANY as f64;
     println!("{each:.1} bytes a key");
     assert!(each <= 112.0, "{each:.1} bytes a key");
@@ -108,7 +98,7 @@ fn the_memory_of_a_million_keys_comes_back_at_once_by_shrinking() {
     for _ in 0..100 {
         table.shrink_to_fit();
     }
-    let left = live().saturating_sub(before);
+    let left = more_than(before);
     println!("{} KiB of {} left", left / KIB, (full - before) / KIB);
     assert!(left <= 64 * KIB, "{left} bytes are left");
     assert_eq!(hold(&table, 0..100).len(), table.len());
@@ -128,7 +118,7 @@ fn the_memory_of_a_million_keys_comes_back_by_ordinary_use() {
     }
     println!(
         "{passed} operations later {} KiB are left",
-        live().saturating_sub(before) / KIB
+        more_than(before) / KIB
     );
     assert!(
         live() <= before + 64 * KIB,
@@ -230,13 +220,13 @@ fn a_thread_that_is_stopped_while_pinned_costs_bounded_memory() {
             let before = live();
             drop(hold(&table, 0..MANY / 10));
             pass_by(&table, MANY);
-            more.push(live().saturating_sub(before));
+            more.push(more_than(before));
         }
         done.store(true, Relaxed);
     });
     println!("more bytes after each round: {more:?}");
     // The first rounds leave arrays that wait for the pin; the table then stays as it is until they can be freed.
-    let later: usize = more[4..].iter().sum();
+    let later: isize = more[4..].iter().sum();
     assert!(
         later <= MIB,
         "still {later} bytes more in the last four rounds: {more:?}"

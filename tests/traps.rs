@@ -27,7 +27,7 @@
 
 mod common;
 
-use common::{elsewhere, eventually, while_held, Dice, Events, OneHash, PATIENCE};
+use common::{elsewhere, eventually, rounds, while_held, Dice, Events, OneHash, PATIENCE};
 use perkey::{KeyLock, LockTable, OwnedKeyGuard, OwnedKeyLock, ReentrantLock};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -48,14 +48,6 @@ fn full() -> OneBucket {
 }
 
 const FULL: usize = 6;
-
-fn rounds(release: u64) -> u64 {
-    if cfg!(debug_assertions) {
-        release / 5
-    } else {
-        release
-    }
-}
 
 /// Counts holders with plain loads and stores: a second one is seen.
 #[derive(Default)]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Dice;
+use common::{rounds, Dice};
 use perkey::LockTable;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,8 +18,6 @@ struct Liar {
     live: Arc<Mutex<HashMap<usize, ()>>>,
     id: usize,
 }
-
-const ROUNDS: u64 = if cfg!(debug_assertions) { 600 } else { 3_000 };
 
 static IDS: AtomicUsize = AtomicUsize::new(0);
 thread_local!(static LIES: Cell<u64> = const { Cell::new(1) });
@@ -92,7 +90,7 @@ fn trap_31_keys_that_lie_may_be_locked_wrongly_but_nothing_is_corrupted_or_leake
                 s.spawn(move || {
                     LIES.set(me + 1);
                     let mut dice = Dice(me);
-                    for _ in 0..ROUNDS {
+                    for _ in 0..rounds(3_000) {
                         // `try_lock`: two wrong locks in two orders would be a deadlock of our own making.
                         let guards: Vec<_> = (0..dice.below(9))
                             .filter_map(|k| t.try_lock(&Liar::new(k, live)))

@@ -272,3 +272,12 @@ pub fn sorted(many: &ManyGuard<'_, u64>) -> Vec<u64> {
     keys.sort_unstable();
     keys
 }
+
+/// How often something is repeated: less often where nothing is optimised.
+pub fn rounds(release: u64) -> u64 {
+    if cfg!(debug_assertions) {
+        release / 5
+    } else {
+        release
+    }
+}

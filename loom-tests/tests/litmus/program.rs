@@ -10,7 +10,7 @@ pub const WORDS: usize = 2;
 /// Between the threads in an outcome.
 pub const DIVIDER: u64 = u64::MAX;
 
-/// Added to what an exchange has read if it took place.
+/// Added to what an exchange has read if it took place; more than any value.
 const TAKEN: u64 = 1000;
 
 /// What each thread has read, and what is in the words in the end.
@@ -218,13 +218,7 @@ fn accesses(program: &Program, parts: &[&[u64]]) -> [Vec<Access>; WORDS] {
             read.extend(was);
             words[word].push(Access {
                 thread,
-                read: was.map(|v| {
-                    if written.is_some() && v >= TAKEN {
-                        v - TAKEN
-                    } else {
-                        v
-                    }
-                }),
+                read: was.map(|v| v % TAKEN),
                 written,
             });
         });
