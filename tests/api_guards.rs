@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{elsewhere, free, Events, OneHash, Task, SOON};
+use common::{elsewhere, free, while_held, Events, OneHash, PlainHash, Task, SOON};
 use perkey::{LockTable, ReentrantLock};
 use std::cell::Cell;
+use std::hash::BuildHasher;
 use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{mpsc, Arc};
@@ -46,6 +47,70 @@ fn guards_are_dropped_in_any_order() {
             assert_eq!(t.len(), alive + 1);
             assert_eq!((*other.key(), other.depth()), (2, 1));
         }
+    }
+}
+
+#[test]
+fn what_is_taken_again_is_the_key_that_was_asked_for_in_the_table_that_was_asked() {
+    // I1, I3: each thread notes what it has taken last.
+    let (here, there) = (
+        LockTable::with_hasher(PlainHash),
+        LockTable::with_hasher(PlainHash),
+    );
+    let first = here.lock(&1u64);
+    let other = there.lock(&1u64);
+    assert_eq!((first.depth(), other.depth()), (1, 1));
+    assert_eq!((here.len(), there.len()), (1, 1));
+    assert!(!free(&here, 1) && !free(&there, 1));
+    drop(other);
+    assert!(!free(&here, 1) && free(&there, 1));
+    // What was noted last is gone, and the first one is held still.
+    let again = here.lock(&1);
+    assert_eq!((again.depth(), here.lock(&1).depth()), (2, 3));
+    // The same hash, and another key.
+    let t = LockTable::with_hasher(OneHash);
+    let one = t.lock(&1u64);
+    let two = t.lock(&2);
+    assert_eq!((*one.key(), *two.key(), two.depth()), (1, 2, 1));
+    assert_eq!((t.lock(&1).depth(), t.lock(&2).depth()), (2, 2));
+}
+
+#[test]
+fn what_was_released_is_not_taken_again_without_a_look() {
+    // I1, I3: a key in a slot, in the chain, and in a segment.
+    for (overflow, grown) in [(0, 0), (9, 0), (0, 1000)] {
+        let t = LockTable::with_capacity_and_hasher(1, OneHash);
+        let _others: Vec<_> = (100..100 + overflow).map(|k| t.handle(&k)).collect();
+        let spread = LockTable::with_hasher(PlainHash);
+        let _more: Vec<_> = (100..100 + grown).map(|k| spread.handle(&k)).collect();
+        fn check<S: BuildHasher + Sync>(t: &LockTable<u64, S>) {
+            for last in 1..4 {
+                let guards: Vec<_> = (0..last).map(|_| t.lock(&1)).collect();
+                assert_eq!(t.lock(&1).depth(), last + 1);
+                drop(guards);
+                while_held(t, &1, || {
+                    assert!(t.try_lock(&1).is_none() && !t.is_held(&1));
+                });
+                assert_eq!(t.try_lock(&1).unwrap().depth(), 1);
+            }
+        }
+        check(&t);
+        check(&spread);
+    }
+}
+
+#[test]
+fn a_key_that_is_held_for_good_does_not_outlive_its_table() {
+    // I7, trap 19: the next table is in the same place.
+    let mut t = LockTable::with_hasher(PlainHash);
+    for _ in 0..3 {
+        let place: *const _ = &t;
+        forget(t.lock(&1u64));
+        assert!(t.is_held(&1));
+        t = LockTable::with_hasher(PlainHash);
+        assert_eq!(place, &raw const t);
+        let guard = t.lock(&1);
+        assert_eq!((guard.depth(), t.len()), (1, 1));
     }
 }
 

@@ -176,7 +176,12 @@ fn a_key_that_is_there() {
     );
     let _guard = table.lock(&1);
     row(
-        "| held key: lock, unlock | 10 | 2 | 0 | 0 | 0 | 1 | 1 |",
+        "| held key, taken last: lock, unlock | 2 | 2 | 0 | 0 | 0 | 1 | 0 |",
+        || table.lock(&1),
+    );
+    drop(table.lock(&2));
+    row(
+        "| held key, not taken last: lock, unlock | 10 | 2 | 0 | 0 | 0 | 1 | 1 |",
         || table.lock(&1),
     );
 }

@@ -62,6 +62,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("retire_without_unlinking", "I7", "a node is retired although it could not be unlinked"),
     mutant("walk_unpinned", "I7", "a search walks over the overflow without a pin"),
     mutant("node_not_numbered", "I2", "a node is published without its number"),
+    mutant("latest_of_any_table", "I1", "a key of another table is taken for the one that the thread has taken last"),
+    mutant("latest_not_forgotten", "I1", "what the thread has released is taken again as if it were held"),
     mutant("born_without_owner", "I3", "a new entry is locked by nobody"),
     mutant("old_key_forgotten", "I5", "the key of a slot that is taken over is not dropped"),
     mutant("references_unchecked", "I7", "the count of passers runs over"),
@@ -189,6 +191,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("claim_under_passers", "loom_table", "try_aa_try_a", 2),
     twin("claim_in_use", "loom_table", "try_ab_try_a", 2),
     twin("owner_shared", "loom_table", "lock_aa_lock_a", 2),
+    twin("latest_not_forgotten", "loom_table", "lock_aa_lock_a", 2),
     twin("claim_under_passers", "loom_table", "try_ab_try_a", 2),
     // the same again, so that every scenario has been seen to fail
     twin("no_stamp", "loom_table", "lock_a_lock_a", 2),
@@ -322,6 +325,9 @@ pub(crate) const THREADS: &[Twin] = &[
     schedule("release_of_the_unpromoted", "memory", "a_dropped_table_drops_every_key_once_and_leaks_nothing"),
     schedule("user_of_the_unpromoted", "api_handles", "a_handle_on_a_key_that_was_just_made"),
     schedule("shrink_forgets_keys", "memory", "shrink_to_fit_gives_an_idle_keys_memory_back"),
+    schedule("latest_of_any_table", "api_guards", "what_is_taken_again_is_the_key_that_was_asked_for_in_the_table_that_was_asked"),
+    schedule("latest_of_any_table", "api_guards", "a_key_that_is_held_for_good_does_not_outlive_its_table"),
+    schedule("latest_not_forgotten", "api_guards", "what_was_released_is_not_taken_again_without_a_look"),
     schedule("idle_counted", "model", "histories_agree_with_the_model_in_one_bucket"),
     // histories that no order explains
     schedule("upgrade_of_the_dead", "histories", "histories_of_two_keys_in_slots_have_an_order"),

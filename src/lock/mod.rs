@@ -2,12 +2,14 @@
 //!
 //! - [`word`]: the packed word, its bits and its pure transitions;
 //! - [`raw`]: owner, depth, taking and giving back;
+//! - [`latest`]: which lock of a table this thread has taken last;
 //! - [`wait`]: the queue of those who wait, sleeping, waking, handing over;
 //! - [`reentrant`]: the public [`ReentrantLock`].
 //!
 //! The lock owns the bits `LOCKED` and `PARKED` of the word; the rest belongs to whoever embeds it (an entry of the table
 //! keeps its phase and its references there), so that giving back a lock and a reference is one exchange.
 
+pub(crate) mod latest;
 pub(crate) mod raw;
 mod reentrant;
 mod wait;

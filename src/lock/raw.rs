@@ -1,5 +1,6 @@
 //! Owner, depth, taking and giving back: the lock without data.
 
+use crate::lock::latest;
 use crate::lock::wait::Side;
 use crate::lock::word::{self, ENDING, LOCKED, ON_WAY, PARKED};
 use crate::mutant::mutant;
@@ -133,6 +134,9 @@ impl RawLock {
         if owner::depth(o) > 1 && !mutant("unlock_clears_depth") {
             self.owner.set(o - 1);
             return Ok(());
+        }
+        if unit > 0 {
+            latest::forget(); // a lock without a table is never noted
         }
         self.clear_owner();
         // ORDERING: Acquire, as the failure below.

@@ -2,6 +2,7 @@
 //!
 //! Time is virtual: [`model::tick`] moves the clock, so that a time-out is one more event to interleave.
 
+use super::note::Note;
 use std::cell::Cell;
 
 #[cfg(not(perkey_mutant))]
@@ -259,6 +260,7 @@ loom::lazy_static! {
 loom::thread_local! {
     static NUMBER: Cell<u64> = Cell::new(0);
     static INSIDE: Cell<bool> = Cell::new(false);
+    static NOTE: Note = Note::new();
 }
 
 pub(crate) fn thread_number(limit: u64) -> u64 {
@@ -270,6 +272,10 @@ pub(crate) fn thread_number(limit: u64) -> u64 {
         }
         n.get()
     })
+}
+
+pub(crate) fn with_note<R>(f: impl FnOnce(&Note) -> R) -> R {
+    NOTE.with(f)
 }
 
 pub(crate) fn enter_once(f: impl FnOnce()) {

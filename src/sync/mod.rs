@@ -13,7 +13,7 @@
 //!
 //! The back ends offer the same names:
 //! `atomic::{AtomicU64, AtomicPtr, Ordering}`, `UnsafeCell` (loom's closure interface), `Mutex` (no poison),
-//! `Parker` (one sleeping place), `Canary` (notices a use after free where the checker can), `thread_number`,
+//! `Parker` (one sleeping place), `Canary` (notices a use after free where the checker can), `thread_number`, `with_note` (a few words of the thread's own),
 //! `guess` and `start` (loads that only start an exchange), `OwnWord` (a word that only its owner stores to),
 //! `time::{Instant, now}`, `spin_limit`, `give_way`, and `epoch::{pin, Pin}`. `prefetch` is the same for all, or nothing.
 
@@ -34,6 +34,7 @@ mod backend;
 mod backend;
 
 pub(crate) mod epoch;
+mod note;
 #[cfg(all(feature = "test-util", any(perkey_shuttle, not(perkey_loom))))]
 pub(crate) mod threads;
 #[cfg(any(perkey_shuttle, not(perkey_loom), perkey_exact))]
@@ -43,11 +44,13 @@ pub(crate) use backend::time;
 #[cfg(not(perkey_count))]
 pub(crate) use backend::{atomic, UnsafeCell};
 pub(crate) use backend::{
-    enter_once, give_way, guess, spin_limit, start, thread_number, turn, Canary, Mutex, OwnWord,
-    Parker,
+    enter_once, give_way, guess, spin_limit, start, thread_number, turn, with_note, Canary, Mutex,
+    OwnWord, Parker,
 };
 #[cfg(perkey_count)]
 pub(crate) use count::{atomic, UnsafeCell};
+
+pub(crate) use note::table_number;
 
 #[cfg(perkey_shuttle)]
 pub(crate) use backend::point;

@@ -1,5 +1,6 @@
 //! The back end that ships: `std`, with parking and back-off from crossbeam-utils.
 
+use super::note::Note;
 pub(crate) use super::words::{guess, start, OwnWord};
 use std::cell::Cell;
 use std::time::Duration;
@@ -175,6 +176,13 @@ fn next_number(limit: u64) -> u64 {
         panic!("perkey: the owner numbers are used up ({limit} threads)");
     };
     last + 1
+}
+
+/// Runs `f` with the thread's note.
+#[inline]
+pub(crate) fn with_note<R>(f: impl FnOnce(&Note) -> R) -> R {
+    thread_local!(static NOTE: Note = const { Note::new() });
+    NOTE.with(f)
 }
 
 /// Runs `f` unless it is running on this thread already.

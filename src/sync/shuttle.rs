@@ -2,6 +2,7 @@
 //!
 //! Every access is a scheduling point. Time is virtual: [`model::tick`] moves the clock.
 
+use super::note::Note;
 pub(crate) use super::words::{guess, start, OwnWord};
 use std::cell::Cell;
 
@@ -195,6 +196,7 @@ shuttle::lazy_static! {
 shuttle::thread_local! {
     static NUMBER: Cell<u64> = Cell::new(0);
     static INSIDE: Cell<bool> = Cell::new(false);
+    static NOTE: Note = Note::new();
 }
 
 pub(crate) fn thread_number(limit: u64) -> u64 {
@@ -207,6 +209,10 @@ pub(crate) fn thread_number(limit: u64) -> u64 {
         }
         n.get()
     })
+}
+
+pub(crate) fn with_note<R>(f: impl FnOnce(&Note) -> R) -> R {
+    NOTE.with(f)
 }
 
 pub(crate) fn enter_once(f: impl FnOnce()) {

@@ -34,11 +34,14 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
+        let eq = |k: &K| k.borrow() == key;
+        if let Some(guard) = self.core.again(hash, eq) {
+            return Ok(Some(guard));
+        }
         let me = Owner::current();
         let (bucket, seen, slots) = self.core.place(hash);
-        let eq = |k: &K| k.borrow() == key;
         if let Some(guard) = self.core.first_try(bucket, slots, me, eq) {
-            return Ok(Some(guard));
+            return Ok(Some(self.core.noted(hash, guard)));
         }
         if stamp::is_closed(seen) {
             self.acquire_grown(bucket, seen, slots, hash, me, key, patience, source)
@@ -66,7 +69,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         Q: Hash + Eq + ?Sized,
     {
         match self.core.first_try_grown(hash, me, |k| k.borrow() == key) {
-            Tried::Locked(guard) => return Ok(Some(guard)),
+            Tried::Locked(guard) => return Ok(Some(self.core.noted(hash, guard))),
             Tried::Nowhere(view, newest, stamp) if bucket.has_none(slots, hash, view.pin()) => {
                 return self.acquire_absent(view, newest, stamp, hash, me, key, patience, source);
             }
@@ -99,7 +102,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
             .core
             .acquire_absent(view, newest, stamp, &query, &mut source, &mut junk)?;
         drop(junk); // foreign code: `got` is released if it panics
-        self.settle(got, me, patience)
+        self.settle(got, hash, me, patience)
     }
 
     /// `acquire`, when the usual cases have not done it.
@@ -124,7 +127,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         let got = self
             .core
             .acquire(bucket, seen, slots, &query, &mut source)?;
-        self.settle(got, me, patience)
+        self.settle(got, hash, me, patience)
     }
 
     #[inline]
@@ -154,16 +157,18 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
     fn settle<'t>(
         &'t self,
         got: Got<'t, K>,
+        hash: u64,
         me: Owner,
         patience: Patience,
     ) -> Result<Option<KeyGuard<'t, K>>, Refused<K>> {
-        Ok(match got {
+        let taken = match got {
             Got::Locked(guard) => Some(guard),
             Got::Used(hold) => match patience {
                 Patience::Until(deadline) => self.core.wait(hold, me, deadline)?,
                 Patience::No => None,
             },
             Got::Busy | Got::Seen { .. } => None,
-        })
+        };
+        Ok(taken.map(|guard| self.core.noted(hash, guard)))
     }
 }

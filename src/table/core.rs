@@ -1,10 +1,12 @@
 //! The table without its hasher: the buckets, and the ends of references.
 
+use crate::lock::latest;
 use crate::lock::raw::Exhausted;
 use crate::lock::word::{self, stamp, DEAD, USER};
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::table_number;
 use crate::sync::time::{now, Instant};
 use crate::table::array::Array;
 use crate::table::bucket::Bucket;
@@ -56,6 +58,8 @@ impl<K> Junk<K> {
 
 /// The buckets. Each is a shard of its own: no two share a word, let alone a lock.
 pub(super) struct Core<K> {
+    /// No other table has it.
+    number: u64,
     /// As long as the table.
     pub(super) first: Array<K>,
     pub(super) segments: Segments<K>,
@@ -96,6 +100,7 @@ impl<K> Core<K> {
     /// At least one bucket; a power of two.
     pub(super) fn new(buckets: usize) -> Self {
         Self {
+            number: table_number(),
             first: Array::new(buckets),
             segments: Segments::new(),
             numbers: CachePadded::new(Numbers {
@@ -121,6 +126,24 @@ impl<K> Core<K> {
         let bucket = self.first.bucket(hash);
         let stamp = bucket.stamp();
         (bucket, stamp, bucket.having(hash))
+    }
+
+    /// What this thread has taken last, once more, if it holds it still and it is the key asked for. `None` says nothing.
+    #[inline]
+    pub(super) fn again(&self, hash: u64, eq: impl Fn(&K) -> bool) -> Option<KeyGuard<'_, K>> {
+        let entry: NonNull<Entry<K>> = latest::find(self.number, hash)?;
+        // SAFETY: an entry of this table, which this thread holds (`lock/latest.rs`).
+        unsafe { entry.as_ref() }.raw.deepen().ok()?;
+        // SAFETY: the level that was just added is the guard's.
+        let guard = unsafe { KeyGuard::from_held(self, entry) };
+        eq(guard.key()).then_some(guard)
+    }
+
+    /// Notes what this thread has just taken; the key has this hash.
+    #[inline]
+    pub(super) fn noted<'t>(&self, hash: u64, guard: KeyGuard<'t, K>) -> KeyGuard<'t, K> {
+        latest::set(self.number, hash, guard.place());
+        guard
     }
 
     pub(super) fn slots(&self) -> usize {

@@ -94,6 +94,10 @@ impl<'t, K> KeyGuard<'t, K> {
         ManuallyDrop::new(self).entry
     }
 
+    pub(super) fn place(&self) -> NonNull<Entry<K>> {
+        self.entry
+    }
+
     pub(super) fn entry(&self) -> &Entry<K> {
         // SAFETY: the lock keeps the entry.
         unsafe { self.entry.as_ref() }
