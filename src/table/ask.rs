@@ -5,7 +5,7 @@ use crate::lock::Patience;
 use crate::owner::Owner;
 use crate::sync::time::Instant;
 use crate::table::core::{Core, Junk, Refused};
-use crate::table::entry::Got;
+use crate::table::entry::{Got, Holder};
 use crate::table::guard::KeyGuard;
 use crate::table::handle::KeyLock;
 use crate::table::lock_table::LockTable;
@@ -227,7 +227,9 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.look(key, |got| matches!(got, Got::Seen { locked: true, .. }))
+        self.look(key, |got| {
+            matches!(got, Got::Seen(Holder::Me | Holder::Other))
+        })
     }
 
     /// Does the calling thread hold `key`? Lock-free.
@@ -248,7 +250,7 @@ impl<K: Hash + Eq, S: BuildHasher> LockTable<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.look(key, |got| matches!(got, Got::Seen { mine: true, .. }))
+        self.look(key, |got| matches!(got, Got::Seen(Holder::Me)))
     }
 
     /// A handle on the key's lock, or what is at its end.

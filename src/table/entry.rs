@@ -303,10 +303,13 @@ impl<'t, K> Pass<'t, K> {
             }
             match want {
                 Want::Look => {
-                    return Ok(Got::Seen {
-                        locked,
-                        mine: locked && entry.raw.is_held_by(me),
-                    })
+                    return Ok(Got::Seen(if !locked {
+                        Holder::Nobody
+                    } else if entry.raw.is_held_by(me) {
+                        Holder::Me
+                    } else {
+                        Holder::Other
+                    }))
                 }
                 Want::Try if locked => return Ok(Got::Busy),
                 _ => {}
@@ -414,7 +417,18 @@ fn entry_of<'a, K>(this: NonNull<Entry<K>>) -> &'a Entry<K> {
     unsafe { this.as_ref() }
 }
 
-/// What an operation on a key ends with.
+/// Who holds a key's lock.
+#[repr(u64)] // as below
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Nobody,
+    Me,
+    Other,
+}
+
+/// What an operation on a key ends with. In whole words: what was just written byte by byte cannot be read at once, and the processor waits
+/// until it is in the cache.
+#[repr(u64)]
 pub(super) enum Got<'t, K> {
     /// The lock.
     Locked(KeyGuard<'t, K>),
@@ -423,5 +437,5 @@ pub(super) enum Got<'t, K> {
     /// Nothing: somebody else holds the lock, and it is not to be waited for.
     Busy,
     /// Looked at only.
-    Seen { locked: bool, mine: bool },
+    Seen(Holder),
 }

@@ -99,18 +99,7 @@ impl<K> Core<K> {
             return self.overflow(bucket, seen, q, source, junk);
         };
         claim.fill(q.hash, source, junk);
-        self.finish(claim, seen, q, junk)
-    }
-
-    /// Publishes what is filled; once more if another insertion has come first.
-    #[inline(always)]
-    fn finish<'t, E: Fn(&K) -> bool>(
-        &'t self,
-        claim: Claim<'t, K>,
-        seen: u64,
-        q: &Query<E>,
-        junk: &mut Junk<K>,
-    ) -> Result<Got<'t, K>, Refused<K>> {
+        // Not in a function of its own, which the claim would have to be moved to, through memory.
         if claim.publish(seen, q.me, q.locks())? {
             Ok(claim.done(q.locks()))
         } else {
@@ -135,7 +124,11 @@ impl<K> Core<K> {
         let Ok(claim) = Claim::node(self, bucket, q.hash, key) else {
             unreachable!("the chains of the first array are not closed");
         };
-        let got = self.finish(claim, seen, q, junk)?;
+        let got = if claim.publish(seen, q.me, q.locks())? {
+            claim.done(q.locks())
+        } else {
+            self.insert_again(claim, q, junk)?
+        };
         self.crowded(q.hash);
         Ok(got)
     }

@@ -10,7 +10,7 @@ use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::table::bucket::Bucket;
 use crate::table::core::{stamped_at, Core, Junk};
-use crate::table::entry::{Entry, Got, Met};
+use crate::table::entry::{Entry, Got, Holder, Met};
 use crate::table::segment::View;
 use crate::table::Want;
 use std::ptr::NonNull;
@@ -203,10 +203,7 @@ impl<K> Core<K> {
                 Met::Passing(pass) => pass.settle(q.want, q.me)?,
                 Met::Mine(guard) => match q.want {
                     Want::Lock | Want::Try => Got::Locked(guard),
-                    Want::Look => Got::Seen {
-                        locked: true,
-                        mine: true,
-                    },
+                    Want::Look => Got::Seen(Holder::Me),
                     Want::Handle => Got::Used(guard.another_user()?),
                 },
             }))
