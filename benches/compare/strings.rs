@@ -80,7 +80,8 @@ impl<C: Contender<str>> Strings<C> {
         move || {
             if self.never {
                 write(&mut name, fresh.next());
-                let name = std::str::from_utf8(&name).expect("it is ASCII");
+                // SAFETY: digits after ASCII. (A check takes 4 ns, of which there are 30 or so to measure.)
+                let name = unsafe { std::str::from_utf8_unchecked(&name) };
                 drop(black_box(self.of.lock(name)));
             } else {
                 let name = &self.names[strip.next() as usize];
