@@ -50,9 +50,9 @@ fn guards_are_dropped_in_any_order() {
     }
 }
 
+/// I1, I3: each thread notes what it has taken last.
 #[test]
 fn what_is_taken_again_is_the_key_that_was_asked_for_in_the_table_that_was_asked() {
-    // I1, I3: each thread notes what it has taken last.
     let (here, there) = (
         LockTable::with_hasher(PlainHash),
         LockTable::with_hasher(PlainHash),
@@ -75,9 +75,9 @@ fn what_is_taken_again_is_the_key_that_was_asked_for_in_the_table_that_was_asked
     assert_eq!((t.lock(&1).depth(), t.lock(&2).depth()), (2, 2));
 }
 
+/// I1, I3: a key in a slot, in the chain, and in a segment.
 #[test]
 fn what_was_released_is_not_taken_again_without_a_look() {
-    // I1, I3: a key in a slot, in the chain, and in a segment.
     for (overflow, grown) in [(0, 0), (9, 0), (0, 1000)] {
         let t = LockTable::with_capacity_and_hasher(1, OneHash);
         let _others: Vec<_> = (100..100 + overflow).map(|k| t.handle(&k)).collect();
@@ -99,9 +99,9 @@ fn what_was_released_is_not_taken_again_without_a_look() {
     }
 }
 
+/// I1, I7, trap 19: the next table is in the same place.
 #[test]
 fn a_key_that_is_held_for_good_does_not_outlive_its_table() {
-    // I7, trap 19: the next table is in the same place.
     let mut t = LockTable::with_hasher(PlainHash);
     for _ in 0..3 {
         let place: *const _ = &t;

@@ -46,6 +46,7 @@ pub const fn all_in_full(ci: usize) -> Bound {
 #[derive(Default)]
 struct Progress {
     name: String,
+    case: String,
     execution: Cell<u64>,
     threads: Cell<u64>,
     most_threads: Cell<u64>,
@@ -66,7 +67,8 @@ fn tell_failures() {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if let Some(p) = progress() {
-                eprintln!("failed {}: in {} executions", p.name, p.execution.get());
+                let (name, case) = (&p.name, &p.case);
+                eprintln!("failed {name}: in {} executions{case}", p.execution.get());
             }
             usual(info);
         }));
@@ -127,25 +129,32 @@ pub fn endless(bound: Option<usize>) -> loom::model::Builder {
 /// # Panics
 /// If an execution fails, or a bound from outside is no number.
 pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -> u64 {
+    explore_each(name, bound, [(String::new(), f)])
+}
+
+/// Explores one model after the other, each with a name of its own, and prints how many executions there were in all.
+///
+/// # Panics
+/// As [`explore`].
+pub fn explore_each<F: Fn() + Send + Sync + 'static>(
+    name: &str,
+    bound: Bound,
+    models: impl IntoIterator<Item = (String, F)>,
+) -> u64 {
     let bound = chosen(bound);
     tell_failures();
-    let here = Rc::new(Progress {
-        name: name.to_owned(),
-        most_threads: Cell::new(1),
-        ..Progress::default()
-    });
-    PROGRESS.set(Some(here.clone()));
-    let model = endless(bound);
     let began = Instant::now();
-    model.check(move || {
-        let p = progress().expect("a model is explored on one thread");
-        p.execution.set(p.execution.get() + 1);
-        p.threads.set(1);
-        perkey::model::begin();
-        f();
-    });
-    PROGRESS.set(None);
-    let executions = here.execution.get();
+    let (mut executions, mut threads) = (0, 0);
+    for (case, f) in models {
+        let (said, one) = (case.clone(), Instant::now());
+        let (more, most) = explore_one(name, case, bound, f);
+        if !said.is_empty() {
+            let seconds = one.elapsed().as_secs_f64();
+            println!("{name}{said}: {more} executions, {seconds:.1} s");
+        }
+        executions += more;
+        threads = threads.max(most);
+    }
     let bound = bound.map_or_else(|| "none".to_owned(), |b| b.to_string());
     let loom = if complete() {
         String::new()
@@ -156,11 +165,35 @@ pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -
         )
     };
     println!(
-        "explored {name}: {executions} executions, bound {bound}, {} threads, {:.1} s{loom}",
-        here.most_threads.get(),
+        "explored {name}: {executions} executions, bound {bound}, {threads} threads, {:.1} s{loom}",
         began.elapsed().as_secs_f64()
     );
     executions
+}
+
+/// How many executions there were, and threads at most.
+fn explore_one(
+    name: &str,
+    case: String,
+    bound: Option<usize>,
+    f: impl Fn() + Send + Sync + 'static,
+) -> (u64, u64) {
+    let here = Rc::new(Progress {
+        name: name.to_owned(),
+        case,
+        most_threads: Cell::new(1),
+        ..Progress::default()
+    });
+    PROGRESS.set(Some(here.clone()));
+    endless(bound).check(move || {
+        let p = progress().expect("a model is explored on one thread");
+        p.execution.set(p.execution.get() + 1);
+        p.threads.set(1);
+        perkey::model::begin();
+        f();
+    });
+    PROGRESS.set(None);
+    (here.execution.get(), here.most_threads.get())
 }
 
 /// Does this loom explore what it has to? One thread reads two words. The other writes to both, and reads each before that, which as published hides the

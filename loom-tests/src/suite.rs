@@ -212,6 +212,17 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("claim_in_use", "loom_table", "try_a_shrink_try_a", 1),
     twin("no_stamp", "loom_table", "try_a_try_b_try_ba", 1),
     twin("hash_is_key", "loom_table", "contended_a_beside_a1", 2),
+    // two operations at a time, from each state
+    twin("no_stamp", "loom_pairs", "from_nothing", 2),
+    twin("claim_under_passers", "loom_pairs", "from_idle_a", 2),
+    twin("no_second_search", "loom_pairs", "from_idle_a_and_b", 2),
+    twin("hash_is_key", "loom_pairs", "from_idle_a_and_a1", 2),
+    twin("no_stamp", "loom_pairs", "from_idle_c_and_b", 2),
+    twin("wake_dropped", "loom_pairs", "from_used_a", 2),
+    twin("dead_node_met", "loom_pairs", "from_chained_a", 2),
+    twin("claim_in_use", "loom_pairs", "from_idle_a_in_a_segment", 2),
+    twin("no_stamp", "loom_pairs", "from_idle_e_and_b_in_a_segment", 2),
+    twin("nowhere_though_unknown", "loom_pairs", "from_used_a_in_an_older_segment", 2),
     // handles
     twin("upgrade_of_the_dead", "loom_handle", "upgrade_against_last_drop", 3),
     twin("upgrade_into_next_life", "loom_handle", "upgrade_against_drop_and_handle", 3),
