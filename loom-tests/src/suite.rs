@@ -215,7 +215,7 @@ pub(crate) const LOOM: &[Twin] = &[
     // two operations at a time, from each state
     twin("no_stamp", "loom_pairs", "from_nothing", 2),
     twin("claim_under_passers", "loom_pairs", "from_idle_a", 2),
-    twin("no_second_search", "loom_pairs", "from_idle_a_and_b", 2),
+    twin("claim_in_use", "loom_pairs", "from_idle_a_and_b", 2),
     twin("hash_is_key", "loom_pairs", "from_idle_a_and_a1", 2),
     twin("no_stamp", "loom_pairs", "from_idle_c_and_b", 2),
     twin("wake_dropped", "loom_pairs", "from_used_a", 2),
