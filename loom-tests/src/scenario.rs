@@ -132,7 +132,7 @@ pub fn explore(name: &str, bound: Bound, f: impl Fn() + Send + Sync + 'static) -
     explore_each(name, bound, [(String::new(), f)])
 }
 
-/// Explores one model after the other, each with a name of its own, and prints how many executions there were in all.
+/// Explores one model after the other, each under a name of its own (none: it is the only one), and prints how many executions there were in all.
 ///
 /// # Panics
 /// As [`explore`].
@@ -146,11 +146,9 @@ pub fn explore_each<F: Fn() + Send + Sync + 'static>(
     let began = Instant::now();
     let (mut executions, mut threads) = (0, 0);
     for (case, f) in models {
-        let (said, one) = (case.clone(), Instant::now());
-        let (more, most) = explore_one(name, case, bound, f);
-        if !said.is_empty() {
-            let seconds = one.elapsed().as_secs_f64();
-            println!("{name}{said}: {more} executions, {seconds:.1} s");
+        let (more, most) = explore_one(name, &case, bound, f);
+        if !case.is_empty() {
+            println!("{name}{case}: {more} executions");
         }
         executions += more;
         threads = threads.max(most);
@@ -174,13 +172,13 @@ pub fn explore_each<F: Fn() + Send + Sync + 'static>(
 /// How many executions there were, and threads at most.
 fn explore_one(
     name: &str,
-    case: String,
+    case: &str,
     bound: Option<usize>,
     f: impl Fn() + Send + Sync + 'static,
 ) -> (u64, u64) {
     let here = Rc::new(Progress {
         name: name.to_owned(),
-        case,
+        case: case.to_owned(),
         most_threads: Cell::new(1),
         ..Progress::default()
     });

@@ -1,7 +1,7 @@
-//! Every two operations on one bucket, from each state that it can be in: small enough to have no bound.
+//! Every two operations on one bucket, from ten states that it can be in: small enough that a pair has no bound, and three of the states have none.
 //!
 //! One operation is on the key `a`, the other on `a`, on `a1` (of the same hash) or on `b`; or it shrinks the table. The longer scenarios of the other files are
-//! made of such steps; here each meets each. The epoch is left out: its fences would have each execution explored many times, and nothing but nodes and arrays rests on it.
+//! made of such steps; here each meets each. The epoch is left out, as its fences would have each execution explored many times: what it keeps, nodes and arrays, is tried in other files.
 #![cfg(perkey_loom)]
 
 use loom_tests::{
@@ -12,7 +12,7 @@ use perkey::OwnedKeyLock;
 use std::sync::Arc;
 
 /// One operation, from its beginning to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Lock,
     Try,

@@ -1,10 +1,10 @@
-//! A few words of the thread's own, the same for all back ends but for where they are kept.
+//! What a thread notes for itself of a table, and the number that it knows the table by: the same for all back ends, but for where the note is kept.
 
 use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a thread notes for itself; `lock/latest.rs` says what. Without a destructor: it is there as long as the thread is.
+/// `lock/latest.rs` says what is in it. Without a destructor: it is there as long as the thread is.
 #[derive(Debug)]
 pub(crate) struct Note {
     pub(crate) table: Cell<u64>,

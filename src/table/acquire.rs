@@ -2,7 +2,8 @@
 //!
 //! What the next one needs comes in by value, one by one, so that the tries before it keep it in registers. (In a struct, which goes through memory: 2 to 3 %
 //! more instructions for a new key, and 4 to 8 % more time.) What may be two words long, key and source, comes first: in registers, that is. From the stack the
-//! compiler reads two words at once, and the processor waits until both, just written one by one, are in the cache (5 ns for a string).
+//! compiler reads two words at once, and the processor waits until both, just written one by one, are in the cache (5 ns for a string). Each notes for itself what
+//! it has taken: in one place, after all of them, it would be 8 % more instructions, as they could no longer be the last thing that `acquire` does.
 
 use crate::lock::word::stamp;
 use crate::lock::Patience;

@@ -142,7 +142,7 @@ impl<K> Core<K> {
     /// Notes what this thread has just taken; the key has this hash.
     #[inline]
     pub(super) fn noted<'t>(&self, hash: u64, guard: KeyGuard<'t, K>) -> KeyGuard<'t, K> {
-        latest::set(self.number, hash, guard.place());
+        latest::set(self.number, hash, guard.pointer());
         guard
     }
 

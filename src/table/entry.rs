@@ -419,7 +419,6 @@ fn entry_of<'a, K>(this: NonNull<Entry<K>>) -> &'a Entry<K> {
 
 /// Who holds a key's lock.
 #[repr(u64)] // as below
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     Nobody,
     Me,

@@ -94,7 +94,7 @@ impl<'t, K> KeyGuard<'t, K> {
         ManuallyDrop::new(self).entry
     }
 
-    pub(super) fn place(&self) -> NonNull<Entry<K>> {
+    pub(super) fn pointer(&self) -> NonNull<Entry<K>> {
         self.entry
     }
 

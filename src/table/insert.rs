@@ -99,7 +99,7 @@ impl<K> Core<K> {
             return self.overflow(bucket, seen, q, source, junk);
         };
         claim.fill(q.hash, source, junk);
-        // Not in a function of its own, which the claim would have to be moved to, through memory.
+        // As in `overflow`; in a function for both, the claim would be moved, through memory (2 ns of 40 for a string).
         if claim.publish(seen, q.me, q.locks())? {
             Ok(claim.done(q.locks()))
         } else {
