@@ -93,9 +93,9 @@ pub type RandomState = foldhash::fast::FixedState;
 #[cfg(any(perkey_loom, perkey_shuttle))]
 #[doc(hidden)]
 pub mod model {
-    pub use crate::sync::model::tick;
     #[cfg(perkey_loom)]
     pub use crate::sync::model::{begin, leave_out_epoch, use_time};
+    pub use crate::sync::model::{set_lagging, tick};
     pub use crate::sync::time::Instant;
 }
 

@@ -240,17 +240,21 @@ fn a_key_in_a_chain() {
     let table = one_bucket();
     (1..7).for_each(|k| forget(table.handle(&k)));
     row(
-        "| new key, first of a chain: lock, unlock | 29 | 6 | 7 | 0 | 2 | 3 | 4 |",
+        "| new key, first of a chain: lock, unlock | 30 | 7 | 5 | 0 | 2 | 3 | 4 |",
         || table.lock(&7),
     );
     forget(table.handle(&8));
     row(
-        "| key in a chain: lock, unlock | 13 | 2 | 3 | 1 | 1 | 1 | 1 |",
+        "| key in a chain: lock, unlock | 14 | 2 | 3 | 1 | 1 | 1 | 1 |",
         || table.lock(&8),
     );
     row(
-        "| new key, second of a chain: lock, unlock | 40 | 6 | 7 | 0 | 4 | 3 | 5 |",
+        "| new key, second of a chain: lock, unlock | 46 | 7 | 5 | 0 | 5 | 3 | 5 |",
         || table.lock(&9),
+    );
+    row(
+        "| new key, free node of a chain: lock, unlock | 39 | 6 | 5 | 0 | 4 | 3 | 5 |",
+        || table.lock(&10),
     );
 }
 
@@ -302,7 +306,7 @@ fn a_table_that_has_grown_twice() {
             row("| grown twice, key of the older segment: lock, unlock | 26 | 2 | 3 | 0 | 1 | 1 | 5 |", || {
                 table.lock(&a)
             });
-            row("| grown twice, new key, first look behind: lock, unlock | 48 | 6 | 4 | 0 | 2 | 4 | 3 |", || {
+            row("| grown twice, new key, first look behind: lock, unlock | 49 | 6 | 4 | 0 | 2 | 4 | 3 |", || {
                 table.lock(&b)
             });
             row("| grown twice, resident key: lock, unlock | 20 | 2 | 3 | 0 | 1 | 1 | 4 |", || {

@@ -2,9 +2,11 @@
 #![allow(clippy::pedantic)]
 #![cfg(not(any(perkey_loom, perkey_shuttle, perkey_small)))]
 
+mod common;
 #[path = "common/heap.rs"]
 mod heap;
 
+use common::OneHash;
 use heap::{alone, live, KIB};
 use perkey::{KeyGuard, LockTable};
 use std::cell::UnsafeCell;
@@ -231,6 +233,86 @@ fn a_thread_that_is_stopped_while_pinned_costs_bounded_memory() {
         later <= MIB,
         "still {later} bytes more in the last four rounds: {more:?}"
     );
+    for _ in 0..100 {
+        table.shrink_to_fit();
+    }
+}
+
+/// Runs `f` while a thread is stopped, pinned.
+fn while_pinned(f: impl FnOnce()) {
+    let (pinned, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|s| {
+        s.spawn(|| {
+            let _pin = crossbeam_epoch::pin();
+            pinned.store(true, Relaxed);
+            while !done.load(Relaxed) {
+                thread::yield_now();
+            }
+        });
+        while !pinned.load(Relaxed) {
+            thread::yield_now();
+        }
+        f();
+        done.store(true, Relaxed);
+    });
+}
+
+#[test]
+fn a_thread_that_is_stopped_while_pinned_costs_no_node_for_each_key_of_a_chain() {
+    // I8: what leaves a chain cannot be freed meanwhile; it is used again, however often the table is told to shrink.
+    let _alone = alone();
+    let table = LockTable::with_capacity_and_hasher(1, OneHash);
+    let full = hold_in(&table, 0..6);
+    let (mut first, mut later) = (0, 0);
+    while_pinned(|| {
+        for (keys, more) in [(0..10_000, &mut first), (10_000..MANY / 2, &mut later)] {
+            let before = live();
+            for k in keys {
+                drop(hold_in(&table, 10 + 2 * k..12 + 2 * k));
+                if k % 64 == 0 {
+                    table.shrink_to_fit();
+                }
+            }
+            *more = more_than(before);
+        }
+    });
+    println!("bytes after ten thousand rounds: {first}, more after {MANY}: {later}");
+    assert!(first <= MIB && later <= 64 * KIB, "{first} and {later}");
+    let before = live();
+    settle_down(&table);
+    let back = before - live();
+    assert!(back > first / 2, "only {back} bytes of {first} came back");
+    assert!(!full.is_empty() && table.len() == 6);
+}
+
+#[test]
+fn nodes_that_were_left_free_do_not_keep_a_segment() {
+    // I8
+    let _alone = alone();
+    let table = LockTable::with_capacity_and_hasher(1, OneHash);
+    let before = live();
+    while_pinned(|| {
+        let full = hold_in(&table, 0..6);
+        (10..10_000).for_each(|k| drop(hold_in(&table, k..k + 1)));
+        drop(full);
+        drop(hold_in(&table, 0..200)); // a crowd: the table grows, and the chains of all its arrays have nodes
+        drop(hold_in(&table, 200..400));
+    });
+    let grown = table.capacity();
+    settle_down(&table);
+    settle_down(&table);
+    let left = more_than(before);
+    let shrunk = table.capacity();
+    assert!(grown > 12 && shrunk <= 12, "from {grown} to {shrunk}");
+    assert!(left <= 32 * KIB, "{left} bytes left");
+}
+
+fn hold_in(table: &LockTable<u64, OneHash>, keys: std::ops::Range<u64>) -> Vec<KeyGuard<'_, u64>> {
+    keys.map(|k| table.lock(&k)).collect()
+}
+
+/// Shrinks until the epoch has freed what can be freed.
+fn settle_down(table: &LockTable<u64, OneHash>) {
     for _ in 0..100 {
         table.shrink_to_fit();
     }

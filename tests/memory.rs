@@ -218,6 +218,34 @@ fn memory_comes_back_by_ordinary_use_without_shrinking() {
     );
 }
 
+/// I8: one node at most stays in a chain when its keys are gone, and no longer than until it is noticed.
+#[test]
+fn a_free_node_goes_when_there_is_room_in_the_slots() {
+    let _alone = alone();
+    let t = LockTable::with_capacity_and_hasher(1, OneHash);
+    let overflow = || {
+        let text = format!("{t:?}");
+        let (_, rest) = text.split_once("overflow: ").unwrap();
+        rest.split_once(',').unwrap().0.parse::<usize>().unwrap()
+    };
+    drop((0..9u64).map(|k| t.lock(&k)).collect::<Vec<_>>());
+    assert!(overflow() <= 1, "{t:?}");
+    for k in 10..100 {
+        drop(t.lock(&k));
+    }
+    assert_eq!(overflow(), 0);
+}
+
+/// I8.
+#[test]
+fn a_bucket_that_stays_full_allocates_no_node_for_each_key() {
+    let _alone = alone();
+    let t = LockTable::with_capacity_and_hasher(1, OneHash);
+    let _full: Vec<_> = (0..9u64).map(|k| t.lock(&k)).collect();
+    drop(t.lock(&9));
+    assert_eq!(allocations(|| (10..1000).for_each(|k| drop(t.lock(&k)))), 0);
+}
+
 #[test]
 fn strings_beyond_the_slots_are_freed_with_their_entries() {
     // I5, I8: a key in the overflow chain is dropped at once when its life ends, not when the epoch moves.

@@ -62,6 +62,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("retire_without_unlinking", "I7", "a node is retired although it could not be unlinked"),
     mutant("walk_unpinned", "I7", "a search walks over the overflow without a pin"),
     mutant("node_not_numbered", "I2", "a node is published without its number"),
+    mutant("node_not_renamed", "I2", "a node that is taken for another key keeps the hash of the old one"),
+    mutant("claim_of_the_dead", "I7", "a node is taken for another key before its last holder is done with it"),
+    mutant("lag_ignored", "I8", "a node is retired, however much waits to be freed"),
+    mutant("lag_ignored_by_shrinking", "I8", "shrinking retires nodes, however much waits to be freed"),
+    mutant("spares_without_end", "I8", "every node stays in its chain, free"),
+    mutant("spares_not_tidied", "I8", "a node stays free in its chain while there is room in the slots"),
+    mutant("spares_kept", "I8", "a segment is not drained as long as a node in it is free"),
     mutant("latest_of_any_table", "I1", "a key of another table is taken for the one that the thread has taken last"),
     mutant("latest_not_forgotten", "I1", "what the thread has released is taken again as if it were held"),
     mutant("born_without_owner", "I3", "a new entry is locked by nobody"),
@@ -248,6 +255,12 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("table/chain.rs sweep.2", "loom_chain", "release_c_against_release_a1_and_c", 2),
     twin("table/chain.rs walk.1", "loom_chain", "chained_a1_against_walk_over_c", 1),
     twin("table/chain.rs sweep.1", "loom_chain", "chained_a1_against_release_c", 1),
+    twin("table/chain.rs set_free.1", "loom_chain", "release_c_left_free_against_c", 2),
+    twin("table/chain.rs hash.1", "loom_chain", "release_c_try_b_in_its_node_against_c", 2),
+    twin("claim_in_use", "loom_chain", "release_c_try_b_in_its_node_against_c", 2),
+    twin("node_not_renamed", "loom_chain", "free_node_c_against_c", 2),
+    twin("claim_of_the_dead", "loom_chain", "free_node_c_against_b", 2),
+    twin("retire_now", "loom_chain", "shrink_against_free_node_c", 1),
     // growth
     twin("older_not_searched", "loom_growth", "try_c_against_grow_try_c", 2),
     twin("closed_when_noted", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
@@ -267,6 +280,8 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("claim_under_passers", "loom_growth", "try_c_against_tend_try_c", 2),
     twin("closed_without_help", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
     twin("table/chain.rs close.1 success", "loom_growth", "release_chained_c_tend_against_tend_try_c", 2),
+    twin("table/chain.rs close.1 success", "loom_growth", "release_c_left_free_tend_against_tend_try_c", 2),
+    twin("spares_kept", "loom_growth", "try_c_in_a_free_node_against_grow_tend", 1),
     twin("table/grow.rs drain.2 success", "loom_growth", "release_c_tend_against_tend_try_c", 2),
     twin("retire_now", "loom_growth", "release_chained_c_against_try_c", 2),
     twin("dead_node_met", "loom_growth", "release_noted_c_against_try_c", 2),
@@ -306,6 +321,7 @@ pub(crate) const THREADS_FILES: &[&str] = &[
     "perkey",
     "api",
     "memory",
+    "growth",
     "foreign",
     "many",
     "model",
@@ -318,7 +334,7 @@ pub(crate) const THREADS_FILES: &[&str] = &[
 /// How they are built.
 #[rustfmt::skip]
 pub(crate) const THREADS_BUILD: &[&str] = &[
-    "-p", "perkey", "--lib", "--test=api", "--test=api_guards", "--test=api_handles", "--test=api_observers", "--test=memory", "--test=foreign", "--test=many", "--test=model", "--test=histories", "--test=files", "--test=files_opening", "--test=killed",
+    "-p", "perkey", "--lib", "--test=api", "--test=api_guards", "--test=api_handles", "--test=api_observers", "--test=memory", "--test=growth", "--test=foreign", "--test=many", "--test=model", "--test=histories", "--test=files", "--test=files_opening", "--test=killed",
     "--test=storage_keys", "--test=storage_layers", "--test=storage_locks", "--test=storage_nested", "--test=storage_transfer",
     "--test=conformance",
 ];
@@ -327,6 +343,11 @@ pub(crate) const THREADS_BUILD: &[&str] = &[
 #[rustfmt::skip]
 pub(crate) const THREADS: &[Twin] = &[
     schedule("node_kept", "memory", "memory_comes_back_by_ordinary_use_without_shrinking"),
+    schedule("lag_ignored", "growth", "a_thread_that_is_stopped_while_pinned_costs_no_node_for_each_key_of_a_chain"),
+    schedule("lag_ignored_by_shrinking", "growth", "a_thread_that_is_stopped_while_pinned_costs_no_node_for_each_key_of_a_chain"),
+    schedule("spares_without_end", "memory", "memory_comes_back_by_ordinary_use_without_shrinking"),
+    schedule("spares_not_tidied", "memory", "a_free_node_goes_when_there_is_room_in_the_slots"),
+    schedule("spares_kept", "growth", "nodes_that_were_left_free_do_not_keep_a_segment"),
     schedule("claim_lost_in_panic", "foreign", "a_panic_while_a_slot_is_rewritten_costs_no_slot"),
     schedule("pass_lost_in_panic", "foreign", "eq_may_panic_at_every_call"),
     schedule("many_not_deduplicated", "many", "every_key_is_held_once_however_often_it_is_asked_for"),

@@ -4,8 +4,10 @@
 //! real one is inside.
 #![cfg(perkey_loom)]
 
-use loom_tests::{bounds, explore, two, Hashing, Key, World, A, A1, ALL, B, C, C1, D};
-use perkey::model::leave_out_epoch;
+use loom_tests::{
+    all_in_full, bounds, explore, two, Hashing, Key, World, A, A1, ALL, B, C, C1, D, E,
+};
+use perkey::model::{leave_out_epoch, set_lagging};
 use perkey::OwnedKeyGuard;
 use std::sync::Arc;
 
@@ -94,5 +96,75 @@ fn chained_a1_against_release_c() {
     explore("chained_a1_against_release_c", bounds(4, 4), || {
         let (world, [c], _kept) = world([C]);
         two(&world, |w| try_(w, A1), |w| release(w, c));
+    });
+}
+
+/// Much waits to be freed: nodes stay in the chain, where this one is free.
+fn world_with_free_node() -> (Arc<World>, impl Sized) {
+    let (world, [e], kept) = world([E]);
+    set_lagging(true);
+    drop(e);
+    (world, kept)
+}
+
+/// I1, I7: the key's node is left free in the chain.
+#[test]
+fn release_c_left_free_against_c() {
+    explore("release_c_left_free_against_c", ALL, || {
+        leave_out_epoch();
+        set_lagging(true);
+        let (world, [c], _kept) = world([C]);
+        two(&world, |w| release(w, c), |w| try_(w, C));
+    });
+}
+
+/// I1: the key's node is left free and taken for another key.
+#[test]
+fn release_c_try_b_in_its_node_against_c() {
+    explore("release_c_try_b_in_its_node_against_c", ALL, || {
+        leave_out_epoch();
+        set_lagging(true);
+        let (world, [c], _kept) = world([C]);
+        two(
+            &world,
+            |w| {
+                release(w, c);
+                try_(w, B);
+            },
+            |w| try_(w, C),
+        );
+    });
+}
+
+/// I2: two threads make the same entry; a node is free for one of them.
+#[test]
+fn free_node_c_against_c() {
+    explore("free_node_c_against_c", all_in_full(4), || {
+        leave_out_epoch();
+        let (world, _kept) = world_with_free_node();
+        two(&world, |w| try_(w, C), |w| try_(w, C));
+        assert!(world.touched(C) > 0, "one has it, or both in turn");
+    });
+}
+
+/// I2, I7: the node is taken for a key and is free again, while another key is looked for.
+#[test]
+fn free_node_c_against_b() {
+    explore("free_node_c_against_b", ALL, || {
+        leave_out_epoch();
+        let (world, _kept) = world_with_free_node();
+        two(&world, |w| try_(w, C), |w| try_(w, B));
+        assert_eq!((world.touched(B), world.touched(C)), (1, 1));
+    });
+}
+
+/// I7: what is free is taken out while it is taken for a key.
+#[test]
+fn shrink_against_free_node_c() {
+    explore("shrink_against_free_node_c", bounds(1, 2), || {
+        let (world, _kept) = world_with_free_node();
+        set_lagging(false);
+        two(&world, |w| w.table.shrink_to_fit(), |w| try_(w, C));
+        assert_eq!(world.touched(C), 1);
     });
 }

@@ -7,7 +7,7 @@
 use loom_tests::{
     all_in_full, bounds, explore, two, Hashing, Key, World, A, ALL, B, C, C1, D, E, F,
 };
-use perkey::model::leave_out_epoch;
+use perkey::model::{leave_out_epoch, set_lagging};
 use perkey::OwnedKeyGuard;
 use std::sync::Arc;
 
@@ -184,6 +184,49 @@ fn release_chained_c_tend_against_tend_try_c() {
             let (world, _kept, c) = chained_c(C1);
             world.table.grow(1);
             release_tend_tend_try(&world, c, 2);
+        },
+    );
+}
+
+/// I1: the same, and its node is left free there, until the segment is drained.
+#[test]
+fn release_c_left_free_tend_against_tend_try_c() {
+    explore(
+        "release_c_left_free_tend_against_tend_try_c",
+        bounds(2, 3),
+        || {
+            leave_out_epoch();
+            set_lagging(true);
+            let (world, _kept, c) = chained_c(C1);
+            world.table.grow(1);
+            release_tend_tend_try(&world, c, 2);
+        },
+    );
+}
+
+/// I1, I2: a free node is taken for the key in the chain of a segment that is closed, and drained, meanwhile.
+#[test]
+fn try_c_in_a_free_node_against_grow_tend() {
+    explore(
+        "try_c_in_a_free_node_against_grow_tend",
+        bounds(1, 2),
+        || {
+            leave_out_epoch();
+            set_lagging(true);
+            let (world, _kept) = world(1);
+            let slots = [D, E].map(|key| world.table.lock_owned(&key));
+            drop(world.table.lock(&F));
+            two(
+                &world,
+                |w| {
+                    w.table.grow(1);
+                    drop(slots);
+                    w.table.tend();
+                    try_(w, C);
+                },
+                |w| try_(w, C),
+            );
+            assert_eq!(settled(&world), (2, 1));
         },
     );
 }

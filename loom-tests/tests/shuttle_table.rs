@@ -14,7 +14,7 @@ mod shuttle_common;
 #[path = "shuttle_table/world.rs"]
 mod world;
 
-use perkey::model::tick;
+use perkey::model::{set_lagging, tick};
 use perkey::OwnedWeakKeyLock;
 use shuttle::thread;
 use shuttle_common::{check, table, until_all_sleep, Key, Registry};
@@ -75,10 +75,11 @@ fn keys_come_and_go_while_the_table_grows() {
         };
         let program = |w: &World| {
             for _ in 0..3 {
-                match below(5) {
+                match below(6) {
                     0 => w.table.grow(1),
                     1 => (0..2).for_each(|_| w.table.tend()),
                     2 if below(3) == 0 => w.table.shrink_to_fit(),
+                    2 => set_lagging(below(2) == 0),
                     _ => w.step(0),
                 }
             }

@@ -22,7 +22,7 @@ mod works;
 #[path = "stop_anywhere/world.rs"]
 mod world;
 
-use perkey::model::tick;
+use perkey::model::{set_lagging, tick};
 use perkey::Observer;
 use shuttle_common::{point, Key};
 use std::any::Any;
@@ -243,6 +243,35 @@ operations! {
             drop(w.lock(V));
             drop(h);
         },
+    }
+    /// I4: a node is free there, and is taken over; it stays in the chain, as the epoch lags.
+    lock_in_a_free_node {
+        set_up: |w| {
+            set_lagging(true);
+            let full = w.fill_slots();
+            drop(w.handle(OTHER[0]));
+            full
+        },
+    }
+    /// The same, and the others want the node, or have given one up.
+    lock_beside_a_free_node {
+        set_up: |w| {
+            let full = w.fill_slots();
+            drop(w.handle(SAME[0]));
+            full
+        },
+        run: |w, _| drop((w.handle(V), w.handle(V))),
+    }
+    /// What is free is taken out of the chain.
+    shrink_to_fit_with_free_nodes {
+        set_up: |w| {
+            set_lagging(true);
+            let full = w.fill_slots();
+            drop((w.handle(OTHER[0]), w.handle(SAME[0])));
+            set_lagging(false);
+            full
+        },
+        run: |w, _| w.table.shrink_to_fit(),
     }
     /// The last waiter, or the holder, takes the node out.
     wait_in_the_chain {

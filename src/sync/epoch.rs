@@ -8,6 +8,26 @@
 #[cfg(not(perkey_shuttle))]
 mod imp {
     use crossbeam_epoch as epoch;
+    #[cfg(not(perkey_loom))]
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// So much may wait to be freed: some hundred KiB of nodes. As a rule it is some hundred for each thread, as the epoch frees in bags.
+    #[cfg(not(perkey_loom))]
+    const MOST: u64 = 4096;
+
+    /// How much waits to be freed, of all tables, which have the epoch in common. A line that is written when a node is retired and when it is freed, both of which
+    /// cost more.
+    #[cfg(not(perkey_loom))]
+    static WAITING: AtomicU64 = AtomicU64::new(0);
+
+    /// Does so much wait to be freed that somebody must be stopped while pinned?
+    pub(crate) fn lags() -> bool {
+        // ORDERING: Relaxed, here and below: a count, with nothing behind it.
+        #[cfg(not(perkey_loom))]
+        return WAITING.load(Ordering::Relaxed) >= MOST;
+        #[cfg(perkey_loom)]
+        crate::sync::lags()
+    }
 
     /// A pinned thread.
     #[cfg(not(perkey_loom))]
@@ -48,9 +68,15 @@ mod imp {
                 let free = |n: usize| drop(unsafe { Box::from_raw(n as *mut T) });
                 return crate::sync::keep_to_the_end(node as usize, free);
             };
+            // ORDERING: Relaxed, see `lags`.
+            #[cfg(not(perkey_loom))]
+            WAITING.fetch_add(1, Ordering::Relaxed);
             // SAFETY: as promised by the caller; crossbeam-epoch runs it after the grace period.
             unsafe {
                 guard.defer_unchecked(move || {
+                    // ORDERING: Relaxed, see `lags`.
+                    #[cfg(not(perkey_loom))]
+                    WAITING.fetch_sub(1, Ordering::Relaxed);
                     (*node).bury();
                     drop(Box::from_raw(node));
                 });
@@ -163,6 +189,8 @@ mod imp {
     }
 
     pub(crate) fn flush() {}
+
+    pub(crate) use crate::sync::backend::model::lags;
 }
 
 /// A node that can show a checker that it is about to be freed.
@@ -171,4 +199,4 @@ pub(crate) trait Bury {
     fn bury(&self);
 }
 
-pub(crate) use imp::{flush, pin, Pin};
+pub(crate) use imp::{flush, lags, pin, Pin};

@@ -55,6 +55,7 @@ pub(crate) mod model {
             sleepers: Mutex::new(Vec::new()),
             timed: std::sync::atomic::AtomicBool::new(false),
             without_epoch: std::sync::atomic::AtomicBool::new(false),
+            lags: std::sync::atomic::AtomicBool::new(false),
             graves: Mutex::new(Vec::new()),
         };
     }
@@ -65,6 +66,7 @@ pub(crate) mod model {
         sleepers: Mutex<Vec<Arc<loom::sync::Notify>>>,
         timed: std::sync::atomic::AtomicBool,
         without_epoch: std::sync::atomic::AtomicBool,
+        lags: std::sync::atomic::AtomicBool,
         /// What was retired without the epoch.
         graves: Mutex<Vec<Grave>>,
     }
@@ -96,6 +98,15 @@ pub(crate) mod model {
         CLOCK
             .without_epoch
             .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Says that in this execution, from here on, much waits to be freed, or not.
+    pub fn set_lagging(lags: bool) {
+        CLOCK.lags.store(lags, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn lags() -> bool {
+        CLOCK.lags.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Keeps what is retired without the epoch until the execution ends; then calls `free` with it.

@@ -56,7 +56,7 @@ pub(crate) use note::table_number;
 pub(crate) use backend::point;
 
 #[cfg(perkey_loom)]
-pub(crate) use backend::model::{keep_to_the_end, without_epoch};
+pub(crate) use backend::model::{keep_to_the_end, lags, without_epoch};
 
 /// What the model tests may steer: the virtual clock. Not part of the API.
 #[cfg(any(perkey_loom, perkey_shuttle))]

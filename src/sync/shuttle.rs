@@ -47,12 +47,23 @@ pub(crate) mod model {
         static ref CLOCK: Clock = Clock {
             now: shuttle::sync::atomic::AtomicU64::new(0),
             sleepers: Mutex::new(Vec::new()),
+            lags: std::sync::atomic::AtomicBool::new(false),
         };
     }
 
     struct Clock {
         now: shuttle::sync::atomic::AtomicU64,
         sleepers: Mutex<Vec<Arc<super::Parker>>>,
+        lags: std::sync::atomic::AtomicBool,
+    }
+
+    /// Says that in this execution, from here on, much waits to be freed, or not.
+    pub fn set_lagging(lags: bool) {
+        CLOCK.lags.store(lags, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn lags() -> bool {
+        CLOCK.lags.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     pub(super) fn read_clock() -> u64 {

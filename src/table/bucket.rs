@@ -1,9 +1,9 @@
 //! A bucket: the stamp, the hashes, the slots, the chain.
 
-use crate::lock::word::stamp;
+use crate::lock::word::{self, stamp};
 use crate::mutant::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::epoch::Pin;
+use crate::sync::epoch::{self, Pin};
 use crate::sync::Canary;
 use crate::table::chain::Chain;
 use crate::table::core::SLOTS;
@@ -116,6 +116,24 @@ impl<K> Bucket<K> {
         }
         if !mutant("behind_without_chain") {
             self.chain.for_each_hash(pin, f);
+        }
+    }
+
+    /// If there is room in the slots, nodes that are free are of no use, and make searches longer. One insertion in so many looks.
+    #[inline]
+    pub(super) fn tidy(&self, seen: u64) {
+        const EVERY: u64 = if cfg!(perkey_shuttle) { 2 } else { 16 };
+        let now = !cfg!(perkey_loom) && stamp::seq(seen) % EVERY == EVERY - 1;
+        if now && !self.chain.is_empty() && !mutant("spares_not_tidied") {
+            self.clean();
+        }
+    }
+
+    #[cold]
+    fn clean(&self) {
+        let room = |w| word::phase(w) == word::FREE || word::idle(w);
+        if self.words().any(room) {
+            self.chain.clean(!epoch::lags());
         }
     }
 

@@ -3,12 +3,15 @@
 //! A list of nodes, newest first, in the way of Harris (*A pragmatic implementation of non-blocking linked-lists*, DISC
 //! 2001, section 3) and Michael (*High performance dynamic lock-free hash tables and list-based sets*, SPAA 2002): the low bit of
 //! `next` marks a node as leaving, so that nothing can be linked or unlinked behind it; whoever unlinks it retires it.
-//! Nodes are only pushed at the front. A node serves one key and dies with its last reference; it is never taken over.
+//! Nodes are only pushed at the front. A node dies with its key's last reference. Who sees to its end takes it out, or leaves it where it is, free for
+//! another key: if there is no other that is free, as a bucket that is full mostly is so for a while; and if too much waits to be freed already, because
+//! somebody is stopped while pinned: then no more nodes are made than there are keys in chains at once (I8). An insertion takes a free node before it makes one;
+//! and if there is room in the slots, now and then it takes out what is free.
 //!
 //! Foreign code never runs under a pin: while a key is compared, a passing reference keeps its node in the list.
 
 use crate::lock::raw::Exhausted;
-use crate::lock::word::{stamp, CLAIMED, LOCKED, MEMBER, OVERFLOW, USER};
+use crate::lock::word::{self, stamp, CLAIMED, FREE, LOCKED, MEMBER, OVERFLOW, USER};
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -24,7 +27,8 @@ use std::ptr::{null_mut, NonNull};
 #[repr(C)]
 pub(super) struct Node<K> {
     pub(super) entry: Entry<K>,
-    pub(super) hash: u64,
+    /// Of its key. Kept when the key goes.
+    hash: AtomicU64,
     /// The number of its publication; written before *ready* is.
     pub(super) seq: AtomicU64,
     next: AtomicPtr<Node<K>>,
@@ -38,7 +42,7 @@ impl<K> Node<K> {
     pub(super) fn new(home: &Bucket<K>, hash: u64, key: K) -> NonNull<Self> {
         let node = Box::new(Self {
             entry: Entry::new(),
-            hash,
+            hash: AtomicU64::new(hash),
             seq: AtomicU64::new(0),
             next: AtomicPtr::new(null_mut()),
             home: NonNull::from(home),
@@ -66,15 +70,86 @@ impl<K> Node<K> {
         unsafe { node.entry.take_key() }
     }
 
-    /// Takes a dead node out of its chain. Returns its key, which the caller drops when he holds nothing.
+    /// Takes the key of a node that has died.
     ///
     /// # Safety
     /// The caller made the node dead, which happens once.
-    pub(super) unsafe fn remove(this: NonNull<Self>) -> K {
+    pub(super) unsafe fn last_key(&self) -> K {
+        // ORDERING: Acquire, partner of the Release in `put` and `unlock`: the exchange that made the node dead continues their
+        // release sequences, so all who have looked at the key come before its end (I7).
+        self.entry.word().load(Ordering::Acquire);
+        // SAFETY: dead: nobody else looks at the key.
+        unsafe { self.entry.take_key() }
+    }
+
+    /// The end of a node without a key: takes it out of its chain, or leaves it there, free.
+    ///
+    /// # Safety
+    /// The node is dead, or claimed, by the caller, who does not use it again.
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn leave(this: NonNull<Self>) {
         // SAFETY: nobody retires a node that is not marked.
-        let home = unsafe { this.as_ref() }.home;
-        // SAFETY: the node is in the chain until it is marked, which happens in there, under a pin.
-        unsafe { home.as_ref().chain.remove(this) }
+        let node = unsafe { this.as_ref() };
+        if epoch::lags() && !mutant("lag_ignored") {
+            return node.set_free();
+        }
+        let pin = epoch::pin();
+        // SAFETY: the node is in the chain until it is marked, which keeps the bucket; under the pin it stays.
+        let chain = unsafe { &node.home.as_ref().chain };
+        // A model says by itself which of the two it is, either being right.
+        let others = || chain.iter(&pin).any(Self::is_free) && !mutant("spares_without_end");
+        if !cfg!(perkey_loom) && !others() {
+            return node.set_free();
+        }
+        node.mark();
+        if !mutant("node_kept") {
+            chain.sweep(&pin);
+        }
+    }
+
+    /// Leaves the node, which is the caller's, to the next key.
+    fn set_free(&self) {
+        // ORDERING: Release, partner of the Acquire in `claim` and `meet`: who takes the node, or does not find the old key in it, comes after that
+        // key's last holder (I1, I7).
+        self.entry.word().store(FREE | OVERFLOW, Ordering::Release);
+    }
+
+    fn is_free(&self) -> bool {
+        // ORDERING: Relaxed: a hint.
+        word::phase(self.entry.word().load(Ordering::Relaxed)) == FREE
+    }
+
+    /// The hash of its key, or of the one before.
+    fn hash(&self) -> u64 {
+        // ORDERING: Acquire, partner of the Release in `rename`: if the node has been taken over from the key that we look for, we come after its last
+        // holder (I1), as for slots (`Bucket::having`).
+        self.hash.load(Ordering::Acquire)
+    }
+
+    /// Notes the hash of a new key. The node is claimed.
+    pub(super) fn rename(&self, hash: u64) {
+        if mutant("node_not_renamed") {
+            return;
+        }
+        // ORDERING: Release, partner of the Acquire in `hash`.
+        self.hash.store(hash, Ordering::Release);
+    }
+
+    /// Says that the node is leaving. It is the caller's, dead or claimed, and is not touched by him after that without a pin.
+    fn mark(&self) {
+        // ORDERING: Relaxed; the exchange decides.
+        let mut next = self.next.load(Ordering::Relaxed);
+        // ORDERING: Release, partner of the Acquire in `sweep` and `walk`: who unlinks it, and who finds it gone after that,
+        // comes after its last release, and the memory goes after our use of the key. Relaxed on failure.
+        while let Err(now) = self.next.compare_exchange_weak(
+            next,
+            next.map_addr(|a| a | 1),
+            Ordering::Release,
+            Ordering::Relaxed,
+        ) {
+            next = now;
+        }
     }
 
     /// The node that an entry is part of, if it is. The caller's reference or lock keeps it.
@@ -187,7 +262,7 @@ impl<K> Chain<K> {
 
     /// The entry of the first node with this hash, under `pin`.
     pub(super) fn find(&self, pin: &Pin, hash: u64) -> Option<NonNull<Entry<K>>> {
-        let node = self.iter(pin).find(|node| node.hash == hash)?;
+        let node = self.iter(pin).find(|node| node.hash() == hash)?;
         Some(NonNull::from(node).cast()) // of the whole node, as in `walk`
     }
 
@@ -195,7 +270,8 @@ impl<K> Chain<K> {
     pub(super) fn promote(&self, seq: u64) {
         let pin = epoch::pin();
         for node in self.iter(&pin) {
-            // ORDERING: Relaxed; the stamp (Acquire) comes after the store, and the number of a node that was stamped stays.
+            // ORDERING: Relaxed; the stamp (Acquire) comes after the store, and the number of a node that was stamped stays, until the node has been
+            // promoted, has died and is taken for another key.
             if node.seq.load(Ordering::Relaxed) == seq {
                 node.entry.promote(seq);
                 return;
@@ -217,7 +293,7 @@ impl<K> Chain<K> {
 
     /// Calls `f` with the hash of every node.
     pub(super) fn for_each_hash(&self, pin: &Pin, mut f: impl FnMut(u64)) {
-        self.iter(pin).for_each(|node| f(node.hash));
+        self.iter(pin).for_each(|node| f(node.hash()));
     }
 
     /// Is there a node whose entry `f` says yes to? It runs under a pin.
@@ -250,7 +326,7 @@ impl<K> Chain<K> {
             // SAFETY: as in `iter`; while unpinned, a reference keeps the node.
             let node = unsafe { this.as_ref() };
             node.canary.touch();
-            if node.hash == hash {
+            if node.hash() == hash {
                 // SAFETY: pinned.
                 if let Some(met) = unsafe { Entry::meet(core, this.cast(), me, stamped, IN_USE) }? {
                     drop(pin.take());
@@ -279,35 +355,31 @@ impl<K> Chain<K> {
         Ok(Visited::NotThere)
     }
 
-    /// Takes a dead node out of the chain. Returns its key, which the caller drops when he holds nothing.
-    ///
-    /// # Safety
-    /// The caller made the node dead, which happens once.
-    unsafe fn remove(&self, node: NonNull<Node<K>>) -> K {
+    /// Claims a node that is free. The claim keeps it, and its bucket.
+    pub(super) fn claim(&self) -> Option<NonNull<Node<K>>> {
+        if self.is_empty() {
+            return None;
+        }
         let pin = epoch::pin();
-        // SAFETY: nobody retires a node that is not marked.
-        let n = unsafe { node.as_ref() };
-        // ORDERING: Acquire, partner of the Release in `put` and `unlock`: the exchange that made the node dead continues their
-        // release sequences, so all who have looked at the key come before its end (I7).
-        n.entry.word().load(Ordering::Acquire);
-        // SAFETY: dead: nobody else looks at the key.
-        let key = unsafe { n.entry.take_key() };
-        // ORDERING: Relaxed; the exchange decides.
-        let mut next = n.next.load(Ordering::Relaxed);
-        // ORDERING: Release, partner of the Acquire in `sweep` and `walk`: who unlinks it, and who finds it gone after that,
-        // comes after its last release, and the memory goes after our use of the key. Relaxed on failure.
-        while let Err(now) = n.next.compare_exchange_weak(
-            next,
-            next.map_addr(|a| a | 1),
-            Ordering::Release,
-            Ordering::Relaxed,
-        ) {
-            next = now;
+        let node = self
+            .iter(&pin)
+            .find(|node| node.entry.claim().is_some())
+            .map(NonNull::from);
+        node
+    }
+
+    /// Takes out what is leaving, and what is `free`.
+    pub(super) fn clean(&self, free: bool) {
+        if self.is_empty() {
+            return;
         }
-        if !mutant("node_kept") {
-            self.sweep(&pin);
+        let pin = epoch::pin();
+        for node in self.iter(&pin) {
+            if free && node.entry.claim().is_some() {
+                node.mark();
+            }
         }
-        key
+        self.sweep(&pin);
     }
 
     /// Unlinks and retires all marked nodes. Lock-free: it starts again only if somebody else has changed the chain.

@@ -1,7 +1,7 @@
 //! A place on its way to be an entry: claim, write the key, publish, stamp, promote. Or give it back.
 
 use crate::lock::raw::Exhausted;
-use crate::lock::word::{self, stamp, CLAIMED, DEAD, LOCKED, OVERFLOW, SEQ_MAX};
+use crate::lock::word::{self, stamp, CLAIMED, LOCKED, OVERFLOW, SEQ_MAX};
 use crate::mutant::mutant;
 use crate::owner::Owner;
 use crate::sync::atomic::Ordering;
@@ -83,6 +83,17 @@ impl<'t, K> Claim<'t, K> {
         })
     }
 
+    /// A node of the chain that is free, if there is one.
+    pub(super) fn spare(core: &'t Core<K>, bucket: &Bucket<K>) -> Option<Self> {
+        Some(Self {
+            core,
+            bucket: NonNull::from(bucket),
+            entry: bucket.chain.claim()?.cast(),
+            place: stamp::CHAIN,
+            keyed: false,
+        })
+    }
+
     fn bucket(&self) -> &Bucket<K> {
         // SAFETY: something in it is claimed.
         unsafe { self.bucket.as_ref() }
@@ -90,11 +101,6 @@ impl<'t, K> Claim<'t, K> {
 
     /// Gives the place back, but for the key.
     pub(super) fn recover(mut self) -> K {
-        if self.place == stamp::CHAIN {
-            let this = ManuallyDrop::new(self);
-            // SAFETY: not dropped again.
-            return unsafe { this.remove() };
-        }
         self.keyed = false;
         // SAFETY: claimed, with a key, of which nothing is known here any more.
         unsafe { self.entry().take_key() }
@@ -103,6 +109,16 @@ impl<'t, K> Claim<'t, K> {
     fn entry(&self) -> &Entry<K> {
         // SAFETY: a slot lives as long as the table, a claimed node is not dead and so not freed.
         unsafe { self.entry.as_ref() }
+    }
+
+    /// The node that is claimed, if it is one.
+    fn node_here(&self) -> Option<&Node<K>> {
+        if self.place != stamp::CHAIN {
+            return None;
+        }
+        let node: NonNull<Node<K>> = self.entry.cast();
+        // SAFETY: a node, and a claimed one is not freed.
+        Some(unsafe { node.as_ref() })
     }
 
     fn flags(&self) -> u64 {
@@ -116,6 +132,27 @@ impl<'t, K> Claim<'t, K> {
     /// Writes the key of a claimed slot.
     #[inline]
     pub(super) fn fill(&mut self, hash: u64, source: &mut impl Source<K>, junk: &mut Junk<K>) {
+        self.write(source, junk);
+        #[allow(clippy::cast_possible_truncation)] // below SLOTS
+        let its = &self.bucket().hashes[self.place as usize];
+        // ORDERING: Release, partner of the Acquire in `visit`: who no longer finds the old key's hash here comes after the old
+        // key's last holder, as we do by the claim (I1; loom: `{a,b}|{a}`).
+        its.store(hash, Ordering::Release);
+    }
+
+    /// `fill`, also of a spare node.
+    pub(super) fn fill_any(&mut self, hash: u64, source: &mut impl Source<K>, junk: &mut Junk<K>) {
+        if self.place != stamp::CHAIN {
+            return self.fill(hash, source, junk);
+        }
+        self.write(source, junk);
+        if let Some(node) = self.node_here() {
+            node.rename(hash);
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, source: &mut impl Source<K>, junk: &mut Junk<K>) {
         // SAFETY: claimed, and `keyed` says that it holds a key; no longer.
         let old = std::mem::take(&mut self.keyed).then(|| unsafe { self.entry().take_key() });
         let old = if mutant("old_key_forgotten") {
@@ -128,11 +165,6 @@ impl<'t, K> Claim<'t, K> {
                                           // SAFETY: claimed, without a key.
         unsafe { self.entry().write_key(key) };
         self.keyed = true;
-        #[allow(clippy::cast_possible_truncation)] // below SLOTS
-        let its = &self.bucket().hashes[self.place as usize];
-        // ORDERING: Release, partner of the Acquire in `visit`: who no longer finds the old key's hash here comes after the old
-        // key's last holder, as we do by the claim (I1; loom: `{a,b}|{a}`).
-        its.store(hash, Ordering::Release);
     }
 
     /// Publishes the entry and puts the bucket's stamp on it, from `seen`. `Ok(false)`: another insertion came first.
@@ -161,12 +193,9 @@ impl<'t, K> Claim<'t, K> {
     #[inline(never)]
     fn publish_node(&self, seen: u64, me: Owner, locked: bool) -> Result<bool, Exhausted> {
         let seq = self.core.ticket(stamp::seq(seen));
-        if !mutant("node_not_numbered") {
-            let node: NonNull<Node<K>> = self.entry.cast();
-            // SAFETY: a claimed node is not freed.
-            let its = unsafe { &node.as_ref().seq };
+        if let Some(node) = self.node_here().filter(|_| !mutant("node_not_numbered")) {
             // ORDERING: Relaxed; read by who has seen the stamp below (Acquire).
-            its.store(seq, Ordering::Relaxed);
+            node.seq.store(seq, Ordering::Relaxed);
         }
         let ready = self.ready(seq, seen, me, locked)?;
         if !self.stamp(seen, ready) {
@@ -247,30 +276,17 @@ impl<'t, K> Claim<'t, K> {
     /// # Safety
     /// Called once, as the last thing.
     unsafe fn release(&self, junk: &mut Junk<K>) {
-        if self.place == stamp::CHAIN {
-            // SAFETY: the last thing.
-            junk.push(unsafe { self.remove() });
-            return;
-        }
         if self.keyed {
             // SAFETY: claimed, with a key.
             junk.push(unsafe { self.entry().take_key() });
         }
+        if self.place == stamp::CHAIN {
+            // SAFETY: claimed; the last thing.
+            unsafe { Node::<K>::leave(self.entry.cast()) };
+            return;
+        }
         // ORDERING: Release, partner of the Acquire in `claim` and `meet`: as for going back to *claimed* (I1, I7).
         self.entry().word().store(word::FREE, Ordering::Release);
-    }
-
-    /// Takes a claimed node out of the chain.
-    ///
-    /// # Safety
-    /// As `release`.
-    unsafe fn remove(&self) -> K {
-        // ORDERING: Relaxed; the mark in `Node::remove` publishes what matters.
-        self.entry()
-            .word()
-            .store(DEAD | OVERFLOW, Ordering::Relaxed);
-        // SAFETY: it was ours alone, and is dead now.
-        unsafe { Node::remove(self.entry.cast()) }
     }
 }
 

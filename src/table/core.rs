@@ -281,15 +281,18 @@ impl<K> Core<K> {
     }
 }
 
-/// If a node died of it: takes it out, and its key to `junk`.
+/// If a node died of it: ends it, and takes its key to `junk`.
 ///
 /// # Safety
 /// `after` is the word that the caller's own exchange left.
 #[cold]
 unsafe fn bury<K>(entry: NonNull<Entry<K>>, after: u64, junk: &mut Junk<K>) {
     if word::phase(after) == DEAD {
-        // SAFETY: only the exchange that took the last reference leaves *dead*: once.
-        junk.push(unsafe { Node::remove(entry.cast()) });
+        let node: NonNull<Node<K>> = entry.cast();
+        // SAFETY: only the exchange that took the last reference leaves *dead*: once. Nobody takes it out but the caller.
+        junk.push(unsafe { node.as_ref().last_key() });
+        // SAFETY: as above.
+        unsafe { Node::leave(node) };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::lock::raw::{Exhausted, RawLock};
 use crate::lock::word::{
-    self, CLAIMED, COUNT_MAX, DEAD, LOCKED, MEMBER, PASSER, READY, USER, WEAK,
+    self, CLAIMED, COUNT_MAX, DEAD, LOCKED, MEMBER, OVERFLOW, PASSER, READY, USER, WEAK,
 };
 use crate::mutant::mutant;
 use crate::owner::Owner;
@@ -210,14 +210,20 @@ impl<K> Entry<K> {
         let claimable = word::idle(w)
             || word::phase(w) == word::FREE
             || mutant("claim_under_passers") && word::phase(w) == MEMBER && word::users(w) == 0
-            || mutant("claim_in_use") && word::phase(w) == MEMBER && w & LOCKED == 0;
+            || mutant("claim_in_use") && word::phase(w) == MEMBER && w & LOCKED == 0
+            || mutant("claim_of_the_dead") && word::phase(w) == DEAD;
         if !claimable {
             return None;
         }
         // ORDERING: Acquire, partner of the Release in `put` and `unlock`: reads of the old key come before its end (I7),
         // and we come after its last holder (I1). Relaxed on failure: another candidate is tried.
         self.word()
-            .compare_exchange(w, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(
+                w,
+                CLAIMED | w & OVERFLOW,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
             .ok()?;
         Some(word::phase(w) == MEMBER)
     }

@@ -188,9 +188,9 @@ impl<K> Core<K> {
         for bucket in self.first.iter() {
             let mut junk = Junk::default();
             empty(bucket, FREE, &mut junk);
-            if !bucket.chain.is_empty() {
-                bucket.chain.sweep(&epoch::pin());
-            }
+            bucket
+                .chain
+                .clean(!epoch::lags() || mutant("lag_ignored_by_shrinking"));
             drop(junk); // foreign code, with nothing held
         }
         self.shrink_segments();
@@ -227,7 +227,9 @@ impl<K> Core<K> {
                 let bucket = view.segment(at).array.get(i);
                 if place == 0 {
                     empty(bucket, FREE, &mut junk);
-                    bucket.chain.sweep(view.pin());
+                    bucket
+                        .chain
+                        .clean(!epoch::lags() || mutant("lag_ignored_by_shrinking"));
                 } else if drain(bucket, &mut junk) {
                     self.drained(&view, at);
                 }
@@ -271,6 +273,9 @@ fn drain<K>(bucket: &Bucket<K>, junk: &mut Junk<K>) -> bool {
         word::phase(entry.word().load(Ordering::Acquire)) == DEAD
     });
     let dead = dead || mutant("drained_while_alive");
+    if dead && !mutant("spares_kept") {
+        bucket.chain.clean(true); // of a closed bucket: nobody will want them
+    }
     if !dead || !(bucket.chain.close() || mutant("drained_with_nodes")) {
         return false;
     }

@@ -292,7 +292,7 @@ impl<K> Core<K> {
                 }
             }
         } else {
-            let claim = Claim::slot(self, bucket, seen);
+            let claim = Claim::slot(self, bucket, seen).or_else(|| Claim::spare(self, bucket));
             drop(view); // foreign code
             let Some(mut claim) = claim else {
                 if material.key.is_none() {
@@ -302,8 +302,8 @@ impl<K> Core<K> {
                 return Ok(None);
             };
             match material.key.take() {
-                Some(key) => claim.fill(q.hash, &mut Ready(Some(key)), junk),
-                None => claim.fill(q.hash, source, junk),
+                Some(key) => claim.fill_any(q.hash, &mut Ready(Some(key)), junk),
+                None => claim.fill_any(q.hash, source, junk),
             }
             claim
         };

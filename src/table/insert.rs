@@ -55,7 +55,7 @@ impl<K> Core<K> {
     /// `slots`: those that have this hash.
     ///
     /// Lock-free: a round is repeated only when another insertion into the bucket has succeeded meanwhile, and a slot is
-    /// tried once; when none can be had, a node of the chain takes its place.
+    /// tried once; when none can be had, a node of the chain takes its place, one that is free or a new one.
     #[inline]
     pub(super) fn acquire<'t, E: Fn(&K) -> bool>(
         &'t self,
@@ -71,6 +71,7 @@ impl<K> Core<K> {
                 drop(junk); // foreign code: `got` is released if it panics
                 return Ok(got);
             }
+            bucket.tidy(seen);
         }
         let got = if stamp::is_closed(seen) {
             self.acquire_grown(seen, q, source, &mut junk)?
@@ -120,16 +121,26 @@ impl<K> Core<K> {
         if self.segments.any() {
             return self.acquire_grown(seen, q, source, junk);
         }
-        let key = source.make(None, junk);
-        let Ok(claim) = Claim::node(self, bucket, q.hash, key) else {
-            unreachable!("the chains of the first array are not closed");
+        let spare = Claim::spare(self, bucket);
+        let one_more = spare.is_none();
+        let claim = if let Some(mut claim) = spare {
+            claim.fill_any(q.hash, source, junk);
+            claim
+        } else {
+            let key = source.make(None, junk);
+            let Ok(claim) = Claim::node(self, bucket, q.hash, key) else {
+                unreachable!("the chains of the first array are not closed");
+            };
+            claim
         };
         let got = if claim.publish(seen, q.me, q.locks())? {
             claim.done(q.locks())
         } else {
             self.insert_again(claim, q, junk)?
         };
-        self.crowded(q.hash);
+        if one_more {
+            self.crowded(q.hash);
+        }
         Ok(got)
     }
 

@@ -5,7 +5,7 @@
 
 use super::scheduler::step_begins;
 use super::world::{Key, Notes, Said, Table};
-use perkey::model::tick;
+use perkey::model::{set_lagging, tick};
 use perkey::{KeyGuard, KeyLock, OwnedKeyGuard, WeakKeyLock};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
@@ -231,6 +231,8 @@ impl<'t> Task<'t> {
                 8 => table.tend(),
                 9 | 10 => table.grow(1),
                 11 => table.grow(2),
+                13 => set_lagging(true), // nodes are used again
+                14 => set_lagging(false),
                 _ => table.shrink_to_fit(),
             },
             13 => tick(MS * 7 / 10),
