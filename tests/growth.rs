@@ -286,6 +286,27 @@ fn a_thread_that_is_stopped_while_pinned_costs_no_node_for_each_key_of_a_chain()
 }
 
 #[test]
+fn a_thread_that_is_stopped_while_pinned_costs_no_array_for_each_time_a_table_is_told_to_shrink() {
+    // I8
+    let _alone = alone();
+    let table = LockTable::new();
+    let mut more = Vec::new();
+    while_pinned(|| {
+        for _ in 0..8 {
+            let before = live();
+            drop(hold(&table, 0..MANY / 10));
+            table.shrink_to_fit();
+            more.push(more_than(before));
+        }
+    });
+    println!("more bytes after each round: {more:?}");
+    let later: isize = more[4..].iter().sum();
+    assert!(later <= MIB, "{later} bytes more in the last four rounds");
+    (0..100).for_each(|_| table.shrink_to_fit());
+    assert!(table.capacity() <= 2 * LockTable::<u64>::new().capacity());
+}
+
+#[test]
 fn nodes_that_were_left_free_do_not_keep_a_segment() {
     // I8
     let _alone = alone();

@@ -174,7 +174,7 @@ impl<K, S> LockTable<K, S> {
     }
 
     /// Drops idle keys and the memory that is kept for them, but for what the table was made with. Lock-free; keys that are alive stay. What other
-    /// threads may still be looking at is freed a little later.
+    /// threads may still be looking at is freed a little later; as long as it waits for one of them, the table is not made smaller again.
     ///
     /// ```
     /// use perkey::LockTable;
