@@ -44,6 +44,12 @@ impl<K> Bucket<K> {
         self.stamp.load(Ordering::Acquire)
     }
 
+    /// Is it of no use to keep room for a key here?
+    pub(super) fn is_closed(&self) -> bool {
+        // ORDERING: Relaxed: a hint.
+        stamp::is_closed(self.stamp.load(Ordering::Relaxed))
+    }
+
     /// Promotes the insertion that `stamp` names, so that the stamp may be replaced.
     #[inline]
     pub(super) fn help(&self, stamp: u64) {

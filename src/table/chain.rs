@@ -96,10 +96,11 @@ impl<K> Node<K> {
         }
         let pin = epoch::pin();
         // SAFETY: the node is in the chain until it is marked, which keeps the bucket; under the pin it stays.
-        let chain = unsafe { &node.home.as_ref().chain };
+        let home = unsafe { node.home.as_ref() };
+        let chain = &home.chain;
         // A model says by itself which of the two it is, either being right.
         let others = || chain.iter(&pin).any(Self::is_free) && !mutant("spares_without_end");
-        if !cfg!(perkey_loom) && !others() {
+        if !cfg!(perkey_loom) && !home.is_closed() && !others() {
             return node.set_free();
         }
         node.mark();

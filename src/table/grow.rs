@@ -185,19 +185,18 @@ impl<K> Core<K> {
 
     /// Drops idle keys and returns what memory can be returned. Lock-free.
     pub(super) fn shrink(&self) {
+        let mut retiring = Retiring::default();
         for bucket in self.first.iter() {
             let mut junk = Junk::default();
             empty(bucket, FREE, &mut junk);
-            bucket
-                .chain
-                .clean(!epoch::lags() || mutant("lag_ignored_by_shrinking"));
+            bucket.chain.clean(retiring.lasts());
             drop(junk); // foreign code, with nothing held
         }
-        self.shrink_segments();
+        self.shrink_segments(&mut retiring);
         epoch::flush();
     }
 
-    fn shrink_segments(&self) {
+    fn shrink_segments(&self, retiring: &mut Retiring) {
         let Some(view) = self.segments.view() else {
             return;
         };
@@ -222,6 +221,7 @@ impl<K> Core<K> {
         for (place, (number, buckets)) in all.into_iter().enumerate() {
             for i in 0..buckets {
                 let mut junk = Junk::default();
+                let free = retiring.lasts();
                 let Some(view) = self.segments.view() else {
                     return;
                 };
@@ -231,9 +231,7 @@ impl<K> Core<K> {
                 let bucket = view.segment(at).array.get(i);
                 if place == 0 {
                     empty(bucket, FREE, &mut junk);
-                    bucket
-                        .chain
-                        .clean(!epoch::lags() || mutant("lag_ignored_by_shrinking"));
+                    bucket.chain.clean(free);
                 } else if drain(bucket, &mut junk) {
                     self.drained(&view, at);
                 }
@@ -241,6 +239,23 @@ impl<K> Core<K> {
                 drop(junk); // foreign code, with nothing held
             }
         }
+    }
+}
+
+/// Whether somebody who retires many nodes goes on with it: until so much waits that the epoch must be held up.
+#[derive(Default)]
+struct Retiring {
+    over: bool,
+}
+
+impl Retiring {
+    /// To be asked without a pin.
+    fn lasts(&mut self) -> bool {
+        if !self.over && epoch::lags() {
+            epoch::flush(); // it may be our own that waits
+            self.over = epoch::lags() && !mutant("lag_ignored_by_shrinking");
+        }
+        !self.over
     }
 }
 
