@@ -240,7 +240,7 @@ fn a_key_in_a_chain() {
     let table = one_bucket();
     (1..7).for_each(|k| forget(table.handle(&k)));
     row(
-        "| new key, first of a chain: lock, unlock | 30 | 7 | 5 | 0 | 2 | 3 | 4 |",
+        "| new key, first of a chain: lock, unlock | 31 | 7 | 5 | 0 | 2 | 3 | 4 |",
         || table.lock(&7),
     );
     forget(table.handle(&8));
@@ -249,11 +249,11 @@ fn a_key_in_a_chain() {
         || table.lock(&8),
     );
     row(
-        "| new key, second of a chain: lock, unlock | 46 | 7 | 5 | 0 | 5 | 3 | 5 |",
+        "| new key, second of a chain: lock, unlock | 47 | 7 | 5 | 0 | 5 | 3 | 5 |",
         || table.lock(&9),
     );
     row(
-        "| new key, free node of a chain: lock, unlock | 39 | 6 | 5 | 0 | 4 | 3 | 5 |",
+        "| new key, free node of a chain: lock, unlock | 40 | 6 | 5 | 0 | 4 | 3 | 5 |",
         || table.lock(&10),
     );
 }
