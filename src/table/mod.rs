@@ -7,7 +7,7 @@
 //!                                     └ chain ─ Node  ─ Entry
 //! ```
 //! [`lock_table`]: the table as a whole · [`ask`]: what it is asked · [`entry`]: one key and its lock ·
-//! [`bucket`], [`chain`], [`segment`]: where entries are · [`search`], [`insert`], [`claim`], [`source`]: finding and making them ·
+//! [`bucket`], [`chain`], [`node`], [`segment`]: where entries are · [`search`], [`insert`], [`claim`], [`source`]: finding and making them ·
 //! [`core`]: ends of references, waiting, shrinking · [`guard`], [`handle`], [`owned`], [`owned_handle`]: what users hold · [`many`]: several keys in one call.
 
 mod acquire;
@@ -28,6 +28,7 @@ mod handle;
 mod insert;
 mod lock_table;
 mod many;
+mod node;
 mod observer;
 mod owned;
 mod owned_handle;
