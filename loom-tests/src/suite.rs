@@ -252,7 +252,8 @@ pub(crate) const LOOM: &[Twin] = &[
     // the chain, a step a thread
     twin("table/chain.rs is_empty.1", "loom_chain", "release_c_against_c", 1),
     twin("table/chain.rs walk.3", "loom_chain", "release_c_behind_a1_against_c", 2),
-    twin("table/chain.rs walk.2", "loom_chain", "release_c1_behind_c_against_c1", 2),
+    twin("table/chain.rs walk.2", "loom_chain", "release_c1_behind_c_against_c1_in_a_slot", 2),
+    twin("table/chain.rs sweep.1", "loom_chain", "release_c1_behind_c_against_c1", 2),
     twin("table/chain.rs sweep.2", "loom_chain", "release_c_against_release_a1_and_c", 2),
     twin("table/chain.rs walk.1", "loom_chain", "chained_a1_against_walk_over_c", 1),
     twin("table/chain.rs sweep.1", "loom_chain", "chained_a1_against_release_c", 1),
