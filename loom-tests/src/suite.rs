@@ -282,7 +282,7 @@ pub(crate) const LOOM: &[Twin] = &[
     twin("claim_under_passers", "loom_growth", "try_c_against_tend_try_c", 2),
     twin("closed_without_help", "loom_growth", "try_c_in_a_segment_against_grow_try_c", 2),
     twin("table/chain.rs close.1 success", "loom_growth", "release_chained_c_tend_against_tend_try_c", 2),
-    twin("table/chain.rs close.1 success", "loom_growth", "release_c_left_free_tend_against_tend_try_c", 2),
+    twin("table/node.rs set_free.1", "loom_growth", "release_c_left_free_tend_against_tend_try_c", 2),
     twin("spares_kept", "loom_growth", "try_c_in_a_free_node_against_grow_tend", 1),
     twin("table/grow.rs drain.2 success", "loom_growth", "release_c_tend_against_tend_try_c", 2),
     twin("retire_now", "loom_growth", "release_chained_c_against_try_c", 2),

@@ -44,12 +44,13 @@ fn release_c_against_c() {
     });
 }
 
-/// I1: the key is gone from behind one with another hash.
+/// I1: the key is gone from behind one with another hash, and there is room in a slot.
 #[test]
 fn release_c_behind_a1_against_c() {
     explore("release_c_behind_a1_against_c", ALL, || {
         leave_out_epoch();
-        let (world, [c, _a1], _kept) = world([C, A1]);
+        let (world, [c, _a1], [_a, d]) = world([C, A1]);
+        drop(d);
         two(&world, |w| release(w, c), |w| try_(w, C));
     });
 }

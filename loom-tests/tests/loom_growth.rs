@@ -417,7 +417,7 @@ fn tend_against_grow() {
 /// I7: a node of a segment's chain is released while the segment is drained.
 #[test]
 fn release_chained_c_against_tend() {
-    explore("release_chained_c_against_tend", ALL, || {
+    explore("release_chained_c_against_tend", bounds(3, 4), || {
         let (world, _kept, c) = chained_c(C1);
         world.table.grow(1);
         two(

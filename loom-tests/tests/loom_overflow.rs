@@ -6,7 +6,7 @@ use loom_tests::{bounds, explore, two, World, A, A1, B, C};
 /// I1, I2, I7: both slots are taken; two threads make, find and end the same entry of the chain.
 #[test]
 fn chained_c_against_chained_c() {
-    explore("chained_c_against_chained_c", bounds(2, 2), || {
+    explore("chained_c_against_chained_c", bounds(1, 2), || {
         let world = World::new();
         let held = (world.table.lock(&A), world.table.lock(&B));
         two(
@@ -66,7 +66,7 @@ fn walk_against_removal() {
 /// I1: a key that leaves the chain and comes back in a slot.
 #[test]
 fn chained_c_against_slot_c() {
-    explore("chained_c_against_slot_c", bounds(2, 2), || {
+    explore("chained_c_against_slot_c", bounds(1, 2), || {
         let world = World::new();
         let a = world.table.lock(&A);
         let b = world.table.lock(&B);
