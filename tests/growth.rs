@@ -257,9 +257,9 @@ fn while_pinned(f: impl FnOnce()) {
     });
 }
 
+/// I8: what leaves a chain cannot be freed meanwhile; it is used again, however often the table is told to shrink.
 #[test]
 fn a_thread_that_is_stopped_while_pinned_costs_no_node_for_each_key_of_a_chain() {
-    // I8: what leaves a chain cannot be freed meanwhile; it is used again, however often the table is told to shrink.
     let _alone = alone();
     let table = LockTable::with_capacity_and_hasher(1, OneHash);
     let full = hold_in(&table, 0..6);
@@ -285,9 +285,9 @@ fn a_thread_that_is_stopped_while_pinned_costs_no_node_for_each_key_of_a_chain()
     assert!(!full.is_empty() && table.len() == 6);
 }
 
+/// I8: nor does shrinking, on and on, cost an array each time.
 #[test]
 fn a_thread_that_is_stopped_while_pinned_costs_no_array_for_each_time_a_table_is_told_to_shrink() {
-    // I8
     let _alone = alone();
     let table = LockTable::new();
     let mut more = Vec::new();
@@ -306,9 +306,9 @@ fn a_thread_that_is_stopped_while_pinned_costs_no_array_for_each_time_a_table_is
     assert!(table.capacity() <= 2 * LockTable::<u64>::new().capacity());
 }
 
+/// I8: when that thread goes on, they go with their segment.
 #[test]
 fn nodes_that_were_left_free_do_not_keep_a_segment() {
-    // I8
     let _alone = alone();
     let table = LockTable::with_capacity_and_hasher(1, OneHash);
     let before = live();
