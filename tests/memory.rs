@@ -223,17 +223,13 @@ fn memory_comes_back_by_ordinary_use_without_shrinking() {
 fn a_free_node_goes_when_there_is_room_in_the_slots() {
     let _alone = alone();
     let t = LockTable::with_capacity_and_hasher(1, OneHash);
-    let overflow = || {
-        let text = format!("{t:?}");
-        let (_, rest) = text.split_once("overflow: ").unwrap();
-        rest.split_once(',').unwrap().0.parse::<usize>().unwrap()
-    };
+    let told = || format!("{t:?}");
     drop((0..9u64).map(|k| t.lock(&k)).collect::<Vec<_>>());
-    assert!(overflow() <= 1, "{t:?}");
+    assert!(told().contains("overflow: 1,"), "{t:?}");
     for k in 10..100 {
         drop(t.lock(&k));
     }
-    assert_eq!(overflow(), 0);
+    assert!(told().contains("overflow: 0,"), "{t:?}");
 }
 
 /// I8.

@@ -122,7 +122,6 @@ impl Arena {
             let free = !self.table.is_locked(&key) && self.table.try_lock(&key).is_some();
             faults.check(free, || format!("I3, key {n} of `{name}` is not free"));
         }
-        self.table.shrink_to_fit();
         if self.plan.angry {
             self.has_all_places(faults);
         }

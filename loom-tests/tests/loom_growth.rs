@@ -5,7 +5,7 @@
 #![cfg(perkey_loom)]
 
 use loom_tests::{
-    all_in_full, bounds, explore, two, Hashing, Key, World, A, ALL, B, C, C1, D, E, F,
+    all_in_full, bounds, explore, two, Bound, Hashing, Key, World, A, ALL, B, C, C1, D, E, F,
 };
 use perkey::model::{leave_out_epoch, set_lagging};
 use perkey::OwnedKeyGuard;
@@ -173,35 +173,29 @@ fn release_c_tend_against_tend_try_c() {
     });
 }
 
+/// The key is in the chain of a segment, released and asked for while that is drained; its node is left there, free, or taken out.
+fn release_chained_c_tend(name: &str, bound: Bound, left_free: bool) {
+    explore(name, bound, move || {
+        leave_out_epoch();
+        set_lagging(left_free);
+        let (world, _kept, c) = chained_c(C1);
+        world.table.grow(1);
+        release_tend_tend_try(&world, c, 2);
+    });
+}
+
 /// I1: the same, and the key is in the chain of that segment. Who asks may have emptied the slots before the key is released.
 #[test]
 fn release_chained_c_tend_against_tend_try_c() {
-    explore(
-        "release_chained_c_tend_against_tend_try_c",
-        bounds(3, 3),
-        || {
-            leave_out_epoch();
-            let (world, _kept, c) = chained_c(C1);
-            world.table.grow(1);
-            release_tend_tend_try(&world, c, 2);
-        },
-    );
+    let name = "release_chained_c_tend_against_tend_try_c";
+    release_chained_c_tend(name, bounds(3, 3), false);
 }
 
 /// I1: the same, and its node is left free there, until the segment is drained.
 #[test]
 fn release_c_left_free_tend_against_tend_try_c() {
-    explore(
-        "release_c_left_free_tend_against_tend_try_c",
-        bounds(2, 3),
-        || {
-            leave_out_epoch();
-            set_lagging(true);
-            let (world, _kept, c) = chained_c(C1);
-            world.table.grow(1);
-            release_tend_tend_try(&world, c, 2);
-        },
-    );
+    let name = "release_c_left_free_tend_against_tend_try_c";
+    release_chained_c_tend(name, bounds(2, 2), true);
 }
 
 /// I1, I2: a free node is taken for the key in the chain of a segment that is closed, and drained, meanwhile.

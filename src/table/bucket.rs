@@ -44,7 +44,7 @@ impl<K> Bucket<K> {
         self.stamp.load(Ordering::Acquire)
     }
 
-    /// Is it of no use to keep room for a key here?
+    /// Can nothing be inserted any more, as far as can be seen?
     pub(super) fn is_closed(&self) -> bool {
         // ORDERING: Relaxed: a hint.
         stamp::is_closed(self.stamp.load(Ordering::Relaxed))
@@ -125,12 +125,13 @@ impl<K> Bucket<K> {
         }
     }
 
-    /// If there is room in the slots, nodes that are free are of no use, and make searches longer. One insertion in so many looks.
+    /// If there is room in the slots, nodes that are free are of no use, and make searches longer. One insertion in so many looks. (The number of a closed bucket stays: it would be each of them, or none.)
     #[inline]
     pub(super) fn tidy(&self, seen: u64) {
         const EVERY: u64 = if cfg!(perkey_shuttle) { 2 } else { 16 };
         let now = !cfg!(perkey_loom) && stamp::seq(seen) % EVERY == EVERY - 1;
-        if now && !self.chain.is_empty() && !mutant("spares_not_tidied") {
+        if now && !stamp::is_closed(seen) && !self.chain.is_empty() && !mutant("spares_not_tidied")
+        {
             self.clean();
         }
     }

@@ -224,10 +224,10 @@ impl<K> Chain<K> {
             return;
         }
         let pin = epoch::pin();
-        for node in self.iter(&pin) {
-            if free && node.entry.claim().is_some() {
-                node.mark();
-            }
+        if free {
+            self.iter(&pin)
+                .filter(|node| node.entry.claim().is_some())
+                .for_each(Node::mark);
         }
         self.sweep(&pin);
     }

@@ -121,17 +121,15 @@ impl<K> Core<K> {
         if self.segments.any() {
             return self.acquire_grown(seen, q, source, junk);
         }
-        let spare = Claim::spare(self, bucket);
-        let one_more = spare.is_none();
-        let claim = if let Some(mut claim) = spare {
+        let (claim, one_more) = if let Some(mut claim) = Claim::spare(self, bucket) {
             claim.fill_any(q.hash, source, junk);
-            claim
+            (claim, false)
         } else {
             let key = source.make(None, junk);
             let Ok(claim) = Claim::node(self, bucket, q.hash, key) else {
                 unreachable!("the chains of the first array are not closed");
             };
-            claim
+            (claim, true)
         };
         let got = if claim.publish(seen, q.me, q.locks())? {
             claim.done(q.locks())

@@ -2,7 +2,7 @@
 //!
 //! It dies with its key's last reference. Who sees to its end takes it out of the chain; or leaves it where it is, *free* for another key: if there is no
 //! other that is free, as a bucket that is full mostly is so for a while; and if too much waits to be freed already, because somebody is stopped while
-//! pinned: then no more nodes are made than there are keys in chains at once (I8).
+//! pinned: then no chain gets more nodes than it has keys at once (I8).
 
 use crate::lock::word::{self, CLAIMED, FREE, OVERFLOW};
 use crate::mutant::mutant;
